@@ -1,0 +1,47 @@
+//! Where pages live: a page's home is computed, never looked up.
+
+use alloc::vec::Vec;
+
+use crate::{AgentId, PageId};
+
+/// Neighbouring pages that share one home, so that a run of pages is asked for with one message.
+pub const CHUNK_PAGES: u64 = 64;
+
+/// A region's epoch and its ordered homes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Placement {
+    /// Number of this placement; a later one is greater. Never 0.
+    pub epoch: u64,
+    /// The homes. The order matters: chunk `c` lives at position `(c + region) mod len`, so that replacing one home
+    /// in place moves only its own chunks, and small regions do not all start at the same agent.
+    pub homes: Vec<AgentId>,
+}
+
+impl Placement {
+    /// The agent that orders all accesses to `page`.
+    #[must_use]
+    pub fn home(&self, page: PageId) -> AgentId {
+        let len = self.homes.len() as u64;
+        let chunk = page.index / CHUNK_PAGES;
+        let at = (chunk % len + page.region.0 % len) % len;
+        self.homes[at as usize]
+    }
+}
+
+/// How copies are kept coherent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Coherence {
+    /// A write first removes every other copy; readers come and fetch.
+    WriteInvalidate,
+    /// As above, and when the writer's turn ends its contents go to all that held the page before.
+    WriteUpdate,
+}
+
+/// What the protocol needs to know of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegionConfig {
+    /// Size in pages.
+    pub pages: u64,
+    /// How copies are kept.
+    pub coherence: Coherence,
+}
