@@ -1,0 +1,55 @@
+# Builds, tests and shows pagemesh. CARGO_TARGET_DIR is honoured.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint sim binaries need-cargo need-cc need-python
+
+CARGO ?= cargo
+CC ?= cc
+PYTHON ?= python3
+SEEDS ?= 100000
+# Asked of cargo, once and only when it is needed, for it may be set in cargo's configuration as well.
+TARGET = $(eval TARGET := $$(shell $(CARGO) metadata --no-deps --format-version 1 | $(PYTHON) -c \
+	'import json, sys; print(json.load(sys.stdin)["target_directory"])'))$(TARGET)
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: need-cargo need-cc need-python ## Three nodes on this machine share memory: build, check the machine, show it
+	$(CARGO) build --release --workspace
+	$(TARGET)/release/pagemesh check
+	@mkdir -p $(TARGET)/demo
+	for source in demo/*.c; do \
+		$(CC) -std=c11 -O2 -Wall -Wextra -pthread -o "$(TARGET)/demo/$$(basename "$$source" .c)" "$$source"; \
+	done
+	DEMO_PROGRAMS=$(TARGET)/demo $(TARGET)/release/pagemesh dev --nodes 3 --dir $(TARGET)/demo/mesh \
+		--region dictionary=1Mi --region counters=1Mi --region words=64Mi -- demo/run.sh
+
+test: need-cargo need-cc need-python binaries ## All tests, those on the real kernel and 2,000 seeds of the simulation included
+	$(CARGO) test --workspace --exclude pagemesh-protocol
+	$(CARGO) test --release -p pagemesh-protocol
+	$(CARGO) test --release -p pagemesh-protocol --features mutations
+
+check: lint test ## All that CI runs but the demo: lint, then test
+
+lint: need-cargo need-python ## Formatting, clippy, links of the documentation
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p pagemesh-protocol --all-targets --features mutations -- -D warnings
+	$(PYTHON) docs/check_links.py
+	@if command -v mdbook > /dev/null; then mdbook build docs -d $(TARGET)/book; fi
+
+sim: need-cargo ## Simulate the protocol with SEEDS seeds (default 100000)
+	SEEDS=$(SEEDS) $(CARGO) test --release -p pagemesh-protocol --test simulation -- --nocapture
+
+# Tests start the agent, the command line and programs under the preload library as a user does.
+binaries: need-cargo
+	$(CARGO) build --workspace
+
+need-cargo:
+	@command -v $(CARGO) > /dev/null || { echo "pagemesh needs Rust: install it from https://rustup.rs"; exit 1; }
+need-cc:
+	@command -v $(CC) > /dev/null || { echo "pagemesh needs a C compiler: install gcc, or name yours with CC="; exit 1; }
+need-python:
+	@command -v $(PYTHON) > /dev/null || { echo "pagemesh needs Python 3: install python3"; exit 1; }

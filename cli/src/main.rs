@@ -1,0 +1,117 @@
+//! `pagemesh`: a mesh on one machine, programs attached to it, and a look inside.
+
+mod agent_api;
+mod binaries;
+mod check;
+mod dev;
+mod exit;
+mod get;
+mod mesh;
+mod output;
+mod run;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Memory that programs on different nodes share with plain loads and stores.
+#[derive(Debug, Parser)]
+#[command(name = "pagemesh", version, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Args),
+    Run(run::Args),
+    Get(get::Args),
+    Check(check::Args),
+    /// Print the version of this program.
+    Version,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pagemesh check
+  pagemesh dev --nodes 3 --region table=64Mi
+  pagemesh run --node 1 -- python3 worker.py
+  pagemesh get regions";
+
+const EXAMPLES_AND_CODES: &str = "\
+Examples:
+  pagemesh check
+  pagemesh dev --nodes 3 --region table=64Mi
+  pagemesh run --node 1 -- python3 worker.py
+  pagemesh get regions
+
+Exit codes:
+  0        it went well
+  1        it failed; the reason is on standard error
+  2        the command line is wrong
+  125      `run`, or `dev` with CMD: pagemesh itself failed
+  126      CMD was found but could not be started
+  127      CMD was not found
+  128+n    CMD ended by signal n
+  others   CMD's own";
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dev(args) => dev::dev(args),
+        Command::Run(args) => run::run(&args),
+        Command::Get(args) => get::get(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Version => version::version(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pagemesh: {error:#}");
+            exit::code_of(&error).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn good_and_bad_command_lines() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for good in [
+            "pagemesh dev",
+            "pagemesh dev --nodes 5 --region a=1Mi --region b=2Mi,coherence=WriteUpdate -- demo/run.sh --nodes x",
+            "pagemesh run --node 0 -- true",
+            "pagemesh run --node 0 --dir /tmp/x true --flag",
+            "pagemesh get nodes",
+            "pagemesh get stats -o yaml",
+            "pagemesh check -o json",
+            "pagemesh version",
+        ] {
+            assert!(parse(good), "{good}");
+        }
+        for bad in [
+            "pagemesh",
+            "pagemesh dev --nodes 0",
+            "pagemesh dev --nodes 1025",
+            "pagemesh dev --shards 0",
+            "pagemesh run -- true",
+            "pagemesh run --node 0",
+            "pagemesh run --node x -- true",
+            "pagemesh get pods",
+            "pagemesh get nodes -o xml",
+        ] {
+            assert!(!parse(bad), "{bad}");
+        }
+    }
+}

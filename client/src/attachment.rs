@@ -1,0 +1,182 @@
+//! One process attached to one region: the handshake, and the userfaultfds and the connection that last as long as the
+//! attachment. Async-signal-safe; nothing allocates.
+
+use crate::socket::{DESCRIPTORS_MAX, Packet, Socket, SocketPath};
+use crate::sys::{self, Descriptor};
+use crate::wire::{PACKET_MAX, Reply, Request, Welcome, WireError};
+use crate::{Error, RegionName};
+
+/// `USERFAULTFD_IOC_NEW`: `_IO(0xAA, 0)`.
+const USERFAULTFD_IOC_NEW: usize = 0xaa00;
+
+/// Region pages are this big at least and at most.
+const PAGE_SIZES: core::ops::RangeInclusive<u64> = 4096..=2 << 20;
+
+/// An attachment. While anything is mapped through it, it must not be dropped: its userfaultfds are what makes a program
+/// wait, rather than read zeros, once the agent is gone.
+#[derive(Debug)]
+pub struct Attachment {
+    socket: Socket,
+    file: Descriptor,
+    userfaultfds: [Option<Descriptor>; DESCRIPTORS_MAX],
+    welcome: Welcome,
+}
+
+impl Attachment {
+    /// Attaches this process to a region.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens, the agent refuses, or this process has no descriptor left.
+    pub fn open(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
+        let socket = Socket::connect(path)?;
+        let mut packet = ask(&socket, Request::Hello(name), &[])?;
+        let welcome = match decode(&packet)? {
+            Reply::Welcome(welcome) => checked(welcome)?,
+            Reply::Refuse(refusal) => return Err(Error::Refused(refusal)),
+            Reply::Ok => return Err(Error::Strange(WireError::Unexpected)),
+        };
+        let [file, device, ..] = packet.descriptors() else { unreachable!("a packet has room for more") };
+        let (Some(file), Some(device)) = (file.take(), device.take()) else {
+            return Err(Error::Strange(WireError::Unexpected));
+        };
+        let (userfaultfds, numbers) = make_userfaultfds(&device, welcome.userfaultfds as usize)?;
+        let bound = ask(&socket, Request::Bind, &numbers[..welcome.userfaultfds as usize])?;
+        expect_ok(&bound)?;
+        Ok(Attachment { socket, file: file.moved_high(), userfaultfds, welcome })
+    }
+
+    /// What the agent said about the region.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Bytes of a page of the region.
+    #[must_use]
+    pub fn page_size(&self) -> usize {
+        self.welcome.page_size as usize
+    }
+
+    /// Bytes of the region file: a header page, then the data.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.welcome.page_size + self.welcome.size
+    }
+
+    /// The region file.
+    #[must_use]
+    pub fn file(&self) -> &Descriptor {
+        &self.file
+    }
+
+    /// Tells the agent of a new mapping. Nobody may touch it before this returns.
+    ///
+    /// # Errors
+    ///
+    /// The agent refuses it or is gone.
+    pub fn map(&self, address: usize, length: usize, offset: u64) -> Result<(), Error> {
+        let request = Request::Map { address: address as u64, length: length as u64, offset };
+        expect_ok(&ask(&self.socket, request, &[])?)
+    }
+
+    /// Tells the agent to forget a span, which the caller is about to unmap.
+    ///
+    /// # Errors
+    ///
+    /// The agent refuses it or is gone.
+    pub fn unmap(&self, address: usize, length: usize) -> Result<(), Error> {
+        let request = Request::Unmap { address: address as u64, length: length as u64 };
+        expect_ok(&ask(&self.socket, request, &[])?)
+    }
+
+    /// Every descriptor that the attachment lives on.
+    pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        [self.socket.descriptor(), &self.file].into_iter().chain(self.userfaultfds.iter().flatten())
+    }
+
+    /// The same, for a caller that must move one to another number.
+    pub fn descriptors_mut(&mut self) -> impl Iterator<Item = &mut Descriptor> {
+        [self.socket.descriptor_mut(), &mut self.file]
+            .into_iter()
+            .chain(self.userfaultfds.iter_mut().flatten())
+    }
+
+    /// Whether the agent still holds its end of the connection.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        sys::connected(self.socket.descriptor().raw())
+    }
+}
+
+/// Says `request` and awaits the answer: the protocol has exactly one to each.
+fn ask(socket: &Socket, request: Request<'_>, descriptors: &[i32]) -> Result<Packet, Error> {
+    let mut packet = [0; PACKET_MAX];
+    let length = request.encode(&mut packet);
+    socket.send(&packet[..length], descriptors)?;
+    socket.receive()
+}
+
+fn decode(packet: &Packet) -> Result<Reply, Error> {
+    Reply::decode(packet.bytes()).map_err(Error::Strange)
+}
+
+fn expect_ok(packet: &Packet) -> Result<(), Error> {
+    match decode(packet)? {
+        Reply::Ok => Ok(()),
+        Reply::Refuse(refusal) => Err(Error::Refused(refusal)),
+        Reply::Welcome(_) => Err(Error::Strange(WireError::Unexpected)),
+    }
+}
+
+/// Later arithmetic relies on these bounds.
+fn checked(welcome: Welcome) -> Result<Welcome, Error> {
+    let Welcome { size, page_size, userfaultfds, attachment: _ } = welcome;
+    let sound = page_size.is_power_of_two()
+        && PAGE_SIZES.contains(&page_size)
+        && size > 0
+        && size.is_multiple_of(page_size)
+        && size <= (isize::MAX as u64) / 2
+        && (1..=DESCRIPTORS_MAX as u32).contains(&userfaultfds);
+    if sound { Ok(welcome) } else { Err(Error::Strange(WireError::Region)) }
+}
+
+type Userfaultfds = ([Option<Descriptor>; DESCRIPTORS_MAX], [i32; DESCRIPTORS_MAX]);
+
+/// Makes our userfaultfds from the agent's `/dev/userfaultfd`, which needs no privilege. The agent sets them up.
+fn make_userfaultfds(device: &Descriptor, count: usize) -> Result<Userfaultfds, Error> {
+    let mut descriptors = [const { None }; DESCRIPTORS_MAX];
+    let mut numbers = [-1; DESCRIPTORS_MAX];
+    for (descriptor, number) in descriptors.iter_mut().zip(&mut numbers).take(count) {
+        let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as usize;
+        let fd = sys::ioctl(device.raw(), USERFAULTFD_IOC_NEW, flags).map_err(Error::Userfaultfd)?;
+        let made = Descriptor::adopt(fd as i32).moved_high();
+        *number = made.raw();
+        *descriptor = Some(made);
+    }
+    Ok((descriptors, numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_impossible_region_is_refused() {
+        let sound = Welcome { size: 1 << 20, page_size: 4096, userfaultfds: 2, attachment: 1 };
+        assert_eq!(checked(sound), Ok(sound));
+        for strange in [
+            Welcome { size: 0, ..sound },
+            Welcome { size: 4095, ..sound },
+            Welcome { size: u64::MAX - 4095, ..sound },
+            Welcome { page_size: 0, ..sound },
+            Welcome { page_size: 2048, ..sound },
+            Welcome { page_size: 12288, ..sound },
+            Welcome { page_size: 4 << 20, size: 4 << 20, ..sound },
+            Welcome { userfaultfds: 0, ..sound },
+            Welcome { userfaultfds: 65, ..sound },
+        ] {
+            assert_eq!(checked(strange), Err(Error::Strange(WireError::Region)), "{strange:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The two shapes of names that Kubernetes allows.
+
+/// Longest DNS label.
+const LABEL_BYTES_MAX: usize = 63;
+/// Longest DNS subdomain.
+const SUBDOMAIN_BYTES_MAX: usize = 253;
+
+/// Checks that `name` is a DNS label (RFC 1123), as names of Regions and namespaces are.
+pub(crate) fn check_label(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("is empty; give it a name".into());
+    }
+    if name.len() > LABEL_BYTES_MAX {
+        return Err(format!("has {} characters; at most {LABEL_BYTES_MAX} are allowed", name.len()));
+    }
+    if !is_label(name) {
+        return Err(format!(
+            "`{}` is not a DNS label; use lower-case letters, digits and `-`, with a letter or digit at both ends",
+            name.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that `name` is a DNS subdomain (labels joined by dots), as names of nodes and so of agents are.
+pub(crate) fn check_subdomain(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("is empty; give it a name".into());
+    }
+    if name.len() > SUBDOMAIN_BYTES_MAX {
+        return Err(format!("has {} characters; at most {SUBDOMAIN_BYTES_MAX} are allowed", name.len()));
+    }
+    if !name.split('.').all(|label| label.len() <= LABEL_BYTES_MAX && is_label(label)) {
+        return Err(format!(
+            "`{}` is not a DNS name; use lower-case letters, digits, `-` and `.`, with a letter or digit at both ends \
+             of each part",
+            name.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+fn is_label(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(allowed) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels() {
+        let long_ok = "a".repeat(63);
+        for good in ["a", "0", "table", "node-0", "a--b", &long_ok] {
+            assert_eq!(check_label(good), Ok(()), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "../x", "ä", "a b", "a\n", &long] {
+            assert!(check_label(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn subdomains() {
+        for good in ["a", "node-0", "ip-10-0-0-1.eu-west-1.compute.internal", "1.2"] {
+            assert_eq!(check_subdomain(good), Ok(()), "{good}");
+        }
+        let label_long = format!("{}.a", "a".repeat(64));
+        let long = vec!["a"; 127].join(".") + "aa";
+        for bad in ["", ".", "a.", ".a", "a..b", "A.b", "a/b", "..", &label_long, &long] {
+            assert!(check_subdomain(bad).is_err(), "{bad:?}");
+        }
+    }
+}

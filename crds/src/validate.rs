@@ -1,0 +1,194 @@
+//! Checks what types cannot say. An object that passes needs no further checks anywhere.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::names::{check_label, check_subdomain};
+use crate::{
+    AGENTS_MAX, Agent, Coherence, Consistency, NAMESPACE_DEFAULT, Placement, Quantity, Region, region_id,
+};
+
+/// Smallest page: the hardware's.
+pub const PAGE_SIZE_BYTES_MIN: u64 = 4 << 10;
+/// Largest page: what a huge page of the hardware is.
+pub const PAGE_SIZE_BYTES_MAX: u64 = 2 << 20;
+/// Largest region: 16 TiB.
+pub const REGION_BYTES_MAX: u64 = 16 << 40;
+
+/// One field that is wrong, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// Its path, as in `spec.pageSize`.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub reason: String,
+}
+
+/// A Region that has passed all checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidRegion {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name within the namespace.
+    pub name: String,
+    /// Its size: a multiple of the page size, not 0.
+    pub size_bytes: u64,
+    /// Its page size: a power of two.
+    pub page_size_bytes: u64,
+    /// What a program may assume.
+    pub consistency: Consistency,
+    /// How copies are kept.
+    pub coherence: Coherence,
+    /// Where its pages live; `None` until that is decided.
+    pub placement: Option<Placement>,
+}
+
+impl ValidRegion {
+    /// What names it between agents.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        region_id(&self.namespace, &self.name)
+    }
+}
+
+/// An Agent that has passed all checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidAgent {
+    /// Its name, which is its node's.
+    pub name: String,
+    /// Its number in the mesh.
+    pub id: u16,
+    /// Where its peers reach it; `None` until it runs.
+    pub address: Option<SocketAddr>,
+}
+
+/// Collects what is wrong, so that one look shows all of it.
+#[derive(Default)]
+struct Findings(Vec<FieldError>);
+
+impl Findings {
+    fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(FieldError { field: field.into(), reason: reason.into() });
+    }
+
+    fn check(&mut self, field: impl Into<String>, result: Result<(), String>) {
+        if let Err(reason) = result {
+            self.add(field, reason);
+        }
+    }
+
+    fn bytes(&mut self, field: &str, quantity: &Quantity) -> Option<u64> {
+        quantity.bytes().map_err(|error| self.add(field, error.to_string())).ok()
+    }
+}
+
+/// Checks a Region.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn validate(region: &Region) -> Result<ValidRegion, Vec<FieldError>> {
+    let mut findings = Findings::default();
+    let name = region.metadata.name.clone().unwrap_or_default();
+    findings.check("metadata.name", check_label(&name));
+    let namespace = region.metadata.namespace.clone().unwrap_or_else(|| NAMESPACE_DEFAULT.into());
+    findings.check("metadata.namespace", check_label(&namespace));
+
+    let page_size_bytes = findings.bytes("spec.pageSize", &region.spec.page_size).filter(|bytes| {
+        let good = bytes.is_power_of_two() && (PAGE_SIZE_BYTES_MIN..=PAGE_SIZE_BYTES_MAX).contains(bytes);
+        if !good {
+            let reason =
+                format!("`{}` is not a power of two from 4Ki to 2Mi", region.spec.page_size.as_str());
+            findings.add("spec.pageSize", reason);
+        }
+        good
+    });
+    let size_bytes = findings.bytes("spec.size", &region.spec.size);
+    if let Some(size_bytes) = size_bytes {
+        let size = region.spec.size.as_str();
+        findings.check("spec.size", check_size(size, size_bytes, page_size_bytes));
+    }
+    let placement = region.status.as_ref().and_then(|status| status.placement.clone());
+    if let Some(placement) = &placement {
+        check_placement(placement, &mut findings);
+    }
+
+    match (size_bytes, page_size_bytes) {
+        (Some(size_bytes), Some(page_size_bytes)) if findings.0.is_empty() => Ok(ValidRegion {
+            namespace,
+            name,
+            size_bytes,
+            page_size_bytes,
+            consistency: region.spec.consistency,
+            coherence: region.spec.coherence,
+            placement,
+        }),
+        (Some(_) | None, Some(_) | None) => Err(findings.0),
+    }
+}
+
+fn check_size(shown: &str, bytes: u64, page_size_bytes: Option<u64>) -> Result<(), String> {
+    if bytes == 0 {
+        return Err(format!("`{shown}` is nothing; a region has at least one page"));
+    }
+    if bytes > REGION_BYTES_MAX {
+        return Err(format!("`{shown}` is more than 16Ti, the largest region"));
+    }
+    match page_size_bytes {
+        Some(page) if !bytes.is_multiple_of(page) => Err(format!(
+            "`{shown}` is not a multiple of the page size; the next one is {}",
+            crate::quantity::format(bytes.next_multiple_of(page))
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_placement(placement: &Placement, findings: &mut Findings) {
+    if placement.epoch == 0 {
+        findings.add("status.placement.epoch", "is 0; epochs begin with 1");
+    }
+    let homes = &placement.homes;
+    if homes.is_empty() {
+        findings.add("status.placement.homes", "is empty; name at least one agent");
+    }
+    if homes.len() > usize::from(AGENTS_MAX) {
+        findings.add("status.placement.homes", format!("has {} agents; at most {AGENTS_MAX}", homes.len()));
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (index, home) in homes.iter().enumerate() {
+        let twice = || format!("`{home}` is there twice; name each agent once");
+        let result = check_subdomain(home).and_then(|()| seen.insert(home).then_some(()).ok_or_else(twice));
+        findings.check(format!("status.placement.homes[{index}]"), result);
+    }
+}
+
+/// Checks an Agent.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn validate_agent(agent: &Agent) -> Result<ValidAgent, Vec<FieldError>> {
+    let mut findings = Findings::default();
+    let name = agent.metadata.name.clone().unwrap_or_default();
+    findings.check("metadata.name", check_subdomain(&name));
+    if agent.metadata.namespace.is_some() {
+        findings.add("metadata.namespace", "an Agent belongs to the whole mesh; leave the namespace out");
+    }
+    if agent.spec.id >= AGENTS_MAX {
+        findings.add("spec.id", format!("{} is not below {AGENTS_MAX}", agent.spec.id));
+    }
+    let address = agent.status.as_ref().and_then(|status| status.address.as_deref()).and_then(|text| {
+        let parsed: Option<SocketAddr> = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+        if parsed.is_none() {
+            let reason = format!(
+                "`{}` is not an IP address and port, such as 10.0.0.1:7400 or [fd00::1]:7400",
+                text.escape_debug()
+            );
+            findings.add("status.address", reason);
+        }
+        parsed
+    });
+    if findings.0.is_empty() { Ok(ValidAgent { name, id: agent.spec.id, address }) } else { Err(findings.0) }
+}

@@ -1,0 +1,66 @@
+//! The listening socket: a file in the runtime directory.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Why the agent cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A socket's name has room for 107 bytes.
+    #[error("the socket's path {0} is too long for a Unix socket (107 bytes): choose a shorter --dir")]
+    TooLong(PathBuf),
+    /// Anything else.
+    #[error("cannot listen at {path}: {source}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Makes the socket at `path` with permissions `mode`, in place of one that an agent before us may have left: the
+/// caller holds the lock of the directory, so none that lives is listening there.
+///
+/// # Errors
+///
+/// When the path is too long or the socket cannot be made.
+pub fn listen(path: &Path, mode: u32) -> Result<OwnedFd, ListenError> {
+    let address = SocketAddrUnix::new(path).map_err(|_| ListenError::TooLong(path.into()))?;
+    bind(path, &address, mode).map_err(|source| ListenError::Io { path: path.into(), source })
+}
+
+fn bind(path: &Path, address: &SocketAddrUnix, mode: u32) -> io::Result<OwnedFd> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::bind(&socket, address)?;
+    // Nobody can connect before `listen`, so the permissions are in force in time.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Takes the next connection.
+pub(super) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    loop {
+        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => return Ok(socket),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

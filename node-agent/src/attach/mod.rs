@@ -1,0 +1,109 @@
+//! The door for programs: docs/src/attach-protocol.md.
+//!
+//! [`packet`] is the protocol in bytes, [`socket`] moves packets and descriptors, [`session`] is the life of one
+//! connection, [`ranges`] what it has mapped; here is the listener. A program is never trusted: what it sends is
+//! checked once, in one of these files.
+
+mod listener;
+pub mod packet;
+mod ranges;
+mod session;
+mod socket;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::control::Control;
+
+pub use listener::{ListenError, listen};
+pub use ranges::RANGES_MAX;
+pub(crate) use socket::peer_process;
+
+/// Attachments that a node has at most, unless told otherwise.
+pub const ATTACHMENTS_MAX: usize = 1024;
+
+/// How long to leave new connections alone when this process has no descriptors left for them.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every connection needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    control: Arc<Control>,
+    /// `/dev/userfaultfd`: programs make theirs from it, though they could not open it themselves.
+    device: OwnedFd,
+    attachments_max: usize,
+}
+
+/// Listens for programs.
+#[derive(Debug)]
+pub struct Server {
+    listener: AsyncFd<OwnedFd>,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Serves a socket that [`listen`] made.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch the socket.
+    pub fn new(
+        listener: OwnedFd,
+        device: OwnedFd,
+        control: Arc<Control>,
+        attachments_max: usize,
+    ) -> io::Result<Server> {
+        let listener = socket::watch(listener, Interest::READABLE)?;
+        Ok(Server { listener, shared: Arc::new(Shared { control, device, attachments_max }) })
+    }
+
+    /// Accepts connections and serves each in a task of its own. Does not end; dropping the future ends every
+    /// attachment.
+    pub async fn run(self) {
+        // Connections count from the start, so that those who never say what they want are bounded as well.
+        let places = Arc::new(Semaphore::new(self.shared.attachments_max));
+        let mut sessions = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.async_io(Interest::READABLE, listener::accept) => accepted,
+                Some(ended) = sessions.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "the task of an attachment failed");
+                    }
+                    continue;
+                }
+            };
+            let connection = match accepted.and_then(socket::Connection::new) {
+                Ok(connection) => connection,
+                Err(error) => {
+                    // A program that went away before it was accepted is its own business; to be out of descriptors
+                    // is ours, and trying again at once would only burn the processor.
+                    warn!(%error, "cannot accept a program; see RLIMIT_NOFILE in `pagemesh check`");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let shared = Arc::clone(&self.shared);
+            match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    sessions.spawn(async move {
+                        session::serve(&connection, &shared).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => {
+                    debug!("turned a program away: too many attachments");
+                    session::turn_away(&connection, &shared).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The packets of the attach protocol, in bytes: docs/src/attach-protocol.md is the contract. What a program sends is
+//! hostile until [`Request::decode`] has accepted it.
+
+/// First bytes of every packet.
+const MAGIC: [u8; 4] = *b"PMSH";
+/// The protocol version that this agent speaks.
+pub const VERSION: u16 = 1;
+/// Longest name or text in a packet.
+pub const TEXT_MAX: usize = 256;
+/// Longest packet, either way.
+pub const PACKET_MAX: usize = 16 + TEXT_MAX;
+
+const HEADER: usize = 8;
+const HELLO: u16 = 1;
+const WELCOME: u16 = 2;
+const REFUSE: u16 = 3;
+const BIND: u16 = 4;
+const MAP: u16 = 5;
+const UNMAP: u16 = 6;
+const OK: u16 = 7;
+
+/// What a program says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Attach me to this region.
+    Hello {
+        /// `NAME` or `NAMESPACE/NAME`.
+        name: String,
+    },
+    /// Here are my userfaultfds.
+    Bind,
+    /// I have mapped a span of the region file.
+    Map {
+        /// Address in the program.
+        base: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Offset in the region file.
+        offset: u64,
+    },
+    /// I am about to unmap this span.
+    Unmap {
+        /// Address in the program.
+        base: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+/// Why a packet is not a [`Request`]. Each is a sentence that the program's log can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PacketError {
+    /// Shorter than a header, or another protocol.
+    #[error("this is not a packet of the attach protocol")]
+    Foreign,
+    /// Another version.
+    #[error(
+        "the program speaks version {0} of the attach protocol and this agent version {VERSION}: install the same release on both sides"
+    )]
+    Version(u16),
+    /// A kind that no program may send.
+    #[error("packet kind {0} is not one that a program sends")]
+    Kind(u16),
+    /// A length that is not the kind's.
+    #[error("a packet of kind {kind} has {want} bytes, not {have}")]
+    Length {
+        /// The kind.
+        kind: u16,
+        /// Its length.
+        want: usize,
+        /// The packet's length.
+        have: usize,
+    },
+    /// A field that must be zero is not.
+    #[error("bytes of the packet that are reserved are not zero")]
+    Reserved,
+    /// The name in a `Hello`.
+    #[error("the region name is not UTF-8 text of 1 to {TEXT_MAX} bytes")]
+    Name,
+}
+
+impl Request {
+    /// Reads a packet.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is not exactly what the contract says.
+    pub fn decode(packet: &[u8]) -> Result<Request, PacketError> {
+        if packet.len() < HEADER || packet[..4] != MAGIC {
+            return Err(PacketError::Foreign);
+        }
+        let version = u16_at(packet, 4);
+        if version != VERSION {
+            return Err(PacketError::Version(version));
+        }
+        let kind = u16_at(packet, 6);
+        let want = match kind {
+            HELLO => 16 + TEXT_MAX,
+            BIND => HEADER,
+            MAP => 32,
+            UNMAP => 24,
+            other => return Err(PacketError::Kind(other)),
+        };
+        if packet.len() != want {
+            return Err(PacketError::Length { kind, want, have: packet.len() });
+        }
+        Ok(match kind {
+            HELLO => Request::Hello { name: decode_name(packet)? },
+            BIND => Request::Bind,
+            MAP => {
+                Request::Map { base: u64_at(packet, 8), len: u64_at(packet, 16), offset: u64_at(packet, 24) }
+            }
+            _ => Request::Unmap { base: u64_at(packet, 8), len: u64_at(packet, 16) },
+        })
+    }
+}
+
+fn decode_name(packet: &[u8]) -> Result<String, PacketError> {
+    if u32_at(packet, 8) != 0 {
+        return Err(PacketError::Reserved);
+    }
+    let len = u32_at(packet, 12) as usize;
+    let field = &packet[16..];
+    if len == 0 || len > field.len() {
+        return Err(PacketError::Name);
+    }
+    let (name, rest) = field.split_at(len);
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(PacketError::Reserved);
+    }
+    String::from_utf8(name.to_vec()).map_err(|_| PacketError::Name)
+}
+
+/// Why the agent says no. The numbers are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reason {
+    /// No such region is declared.
+    UnknownRegion = 1,
+    /// It is declared but cannot be used yet.
+    NotReady = 2,
+    /// The program asked for what cannot be.
+    BadRequest = 3,
+    /// A limit of this node is reached.
+    TooMany = 4,
+    /// Another version of this protocol.
+    Version = 5,
+    /// The agent's own trouble.
+    Internal = 6,
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The region, and how many userfaultfds to bring.
+    Welcome {
+        /// Bytes of data, without the header page.
+        size: u64,
+        /// Bytes of a page.
+        page_size: u64,
+        /// Userfaultfds wanted: one for each shard.
+        userfaultfds: u32,
+        /// Number of the attachment.
+        attachment: u64,
+    },
+    /// No.
+    Refuse {
+        /// For programs.
+        reason: Reason,
+        /// For people: one sentence. Cut to [`TEXT_MAX`] bytes.
+        text: String,
+    },
+    /// Done.
+    Ok,
+}
+
+impl Reply {
+    /// The packet's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Reply::Welcome { size, page_size, userfaultfds, attachment } => {
+                let mut packet = header(WELCOME, 40);
+                packet[8..16].copy_from_slice(&size.to_le_bytes());
+                packet[16..24].copy_from_slice(&page_size.to_le_bytes());
+                packet[24..28].copy_from_slice(&userfaultfds.to_le_bytes());
+                packet[32..40].copy_from_slice(&attachment.to_le_bytes());
+                packet
+            }
+            Reply::Refuse { reason, text } => {
+                let text = cut(text);
+                let mut packet = header(REFUSE, 16 + TEXT_MAX);
+                packet[8..12].copy_from_slice(&(*reason as u32).to_le_bytes());
+                packet[12..16].copy_from_slice(&(text.len() as u32).to_le_bytes());
+                packet[16..16 + text.len()].copy_from_slice(text.as_bytes());
+                packet
+            }
+            Reply::Ok => header(OK, HEADER),
+        }
+    }
+}
+
+/// The longest beginning of `text` that fits and does not cut a character.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn header(kind: u16, len: usize) -> Vec<u8> {
+    let mut packet = vec![0; len];
+    packet[..4].copy_from_slice(&MAGIC);
+    packet[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    packet[6..8].copy_from_slice(&kind.to_le_bytes());
+    packet
+}
+
+fn u16_at(packet: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([packet[at], packet[at + 1]])
+}
+
+fn u32_at(packet: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(packet, at)) | u32::from(u16_at(packet, at + 2)) << 16
+}
+
+fn u64_at(packet: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(packet, at)) | u64::from(u32_at(packet, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(name: &[u8]) -> Vec<u8> {
+        let mut packet = header(HELLO, 16 + TEXT_MAX);
+        packet[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
+        packet[16..16 + name.len()].copy_from_slice(name);
+        packet
+    }
+
+    fn numbers(kind: u16, fields: &[u64]) -> Vec<u8> {
+        let mut packet = header(kind, HEADER + 8 * fields.len());
+        for (i, field) in fields.iter().enumerate() {
+            packet[HEADER + 8 * i..][..8].copy_from_slice(&field.to_le_bytes());
+        }
+        packet
+    }
+
+    fn samples() -> Vec<(Vec<u8>, Request)> {
+        vec![
+            (hello(b"team/table"), Request::Hello { name: "team/table".into() }),
+            (hello(&[b'x'; TEXT_MAX]), Request::Hello { name: "x".repeat(TEXT_MAX) }),
+            (numbers(BIND, &[]), Request::Bind),
+            (
+                numbers(MAP, &[0x7f00_dead_b000, 1 << 40, u64::MAX]),
+                Request::Map { base: 0x7f00_dead_b000, len: 1 << 40, offset: u64::MAX },
+            ),
+            (numbers(UNMAP, &[u64::MAX, 1]), Request::Unmap { base: u64::MAX, len: 1 }),
+        ]
+    }
+
+    #[test]
+    fn each_kind_is_read() {
+        for (packet, request) in samples() {
+            assert_eq!(Request::decode(&packet), Ok(request));
+        }
+    }
+
+    #[test]
+    fn every_other_length_is_refused() {
+        for (packet, _) in samples() {
+            for len in 0..=PACKET_MAX + 8 {
+                let mut other = packet.clone();
+                other.resize(len, 0);
+                assert_eq!(Request::decode(&other).is_ok(), len == packet.len(), "{len} of {}", packet.len());
+            }
+        }
+    }
+
+    #[test]
+    fn no_single_changed_byte_is_read_as_something_else_of_another_kind() {
+        for (packet, request) in samples() {
+            for at in 0..packet.len() {
+                for flip in 1..=255_u8 {
+                    let mut other = packet.clone();
+                    other[at] ^= flip;
+                    if let Ok(read) = Request::decode(&other) {
+                        assert!(at >= HEADER, "byte {at} of the header does not matter");
+                        assert_ne!(read, request, "byte {at} does not matter");
+                        assert_eq!(std::mem::discriminant(&read), std::mem::discriminant(&request));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_packet_says_what_is_wrong() {
+        let mut version = numbers(BIND, &[]);
+        version[4] = 2;
+        let mut flags = hello(b"t");
+        flags[8] = 1;
+        let mut rest = hello(b"t");
+        rest[20] = 1;
+        let mut long = hello(b"t");
+        long[13] = 2;
+        for (packet, error) in [
+            (vec![], PacketError::Foreign),
+            (b"GET / HT".to_vec(), PacketError::Foreign),
+            (version, PacketError::Version(2)),
+            (header(WELCOME, 40), PacketError::Kind(WELCOME)),
+            (header(0, 8), PacketError::Kind(0)),
+            (header(MAP, 24), PacketError::Length { kind: MAP, want: 32, have: 24 }),
+            (flags, PacketError::Reserved),
+            (rest, PacketError::Reserved),
+            (long, PacketError::Name),
+            (hello(b""), PacketError::Name),
+            (hello(b"\xff\xfe"), PacketError::Name),
+        ] {
+            assert_eq!(Request::decode(&packet), Err(error));
+        }
+    }
+
+    #[test]
+    fn replies_have_the_documented_layout() {
+        let welcome =
+            Reply::Welcome { size: 0x0102, page_size: 0x1000, userfaultfds: 4, attachment: 9 }.encode();
+        assert_eq!(welcome.len(), 40);
+        assert_eq!(welcome[..8], *b"PMSH\x01\0\x02\0");
+        assert_eq!(welcome[8..16], [2, 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(welcome[16..24], [0, 0x10, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(welcome[24..], [4, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+
+        let refuse = Reply::Refuse { reason: Reason::TooMany, text: "no".into() }.encode();
+        assert_eq!(refuse.len(), PACKET_MAX);
+        assert_eq!(refuse[..18], *b"PMSH\x01\0\x03\0\x04\0\0\0\x02\0\0\0no");
+        assert!(refuse[18..].iter().all(|byte| *byte == 0));
+
+        assert_eq!(Reply::Ok.encode(), *b"PMSH\x01\0\x07\0");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let refuse =
+            Reply::Refuse { reason: Reason::Internal, text: "a".to_string() + &"é".repeat(200) }.encode();
+        assert_eq!(u32_at(&refuse, 12), 255);
+        assert!(std::str::from_utf8(&refuse[16..16 + 255]).is_ok());
+    }
+}

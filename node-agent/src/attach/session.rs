@@ -1,0 +1,290 @@
+//! The life of one connection: `Hello`, `Bind`, then any number of `Map` and `Unmap`.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use tokio::sync::oneshot;
+use tracing::{debug, info};
+
+use super::Shared;
+use super::packet::{PacketError, Reason, Reply, Request};
+use super::ranges::Ranges;
+use super::socket::{Connection, PeerCredentials, Received};
+use crate::control::{Admission, Attached, Attachment, Denied};
+use crate::shard::{self, Command, Range, ShardHandle};
+use crate::uffd::Uffd;
+
+/// How long a program may take to introduce itself, so that idle connections do not take the places of others.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The program has closed it or is gone.
+    Closed(&'static str),
+    /// It was told why.
+    Refused(Reason, String),
+    /// A shard gave the attachment up.
+    GivenUp(String),
+    /// The socket does not work.
+    Io(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Io(error)
+    }
+}
+
+impl From<PacketError> for End {
+    fn from(error: PacketError) -> End {
+        let reason = match error {
+            PacketError::Version(_) => Reason::Version,
+            PacketError::Foreign
+            | PacketError::Kind(_)
+            | PacketError::Length { .. }
+            | PacketError::Reserved
+            | PacketError::Name => Reason::BadRequest,
+        };
+        End::Refused(reason, error.to_string())
+    }
+}
+
+impl From<Denied> for End {
+    fn from(denied: Denied) -> End {
+        let reason = match denied {
+            Denied::Unknown(_) => Reason::UnknownRegion,
+            Denied::NotReady { .. } => Reason::NotReady,
+        };
+        End::Refused(reason, denied.to_string())
+    }
+}
+
+fn bad<T>(text: impl Into<String>) -> Result<T, End> {
+    Err(End::Refused(Reason::BadRequest, text.into()))
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(connection: &Connection, shared: &Shared) {
+    let credentials = match connection.credentials() {
+        Ok(credentials) => credentials,
+        Err(error) => return debug!(%error, "a program was gone before it said anything"),
+    };
+    let PeerCredentials { pid, uid } = credentials;
+    let Err(end) = attach(connection, shared, credentials).await;
+    match end {
+        End::Closed(how) => info!(pid, uid, "a connection ended: {how}"),
+        End::GivenUp(reason) => info!(pid, uid, "an attachment was given up: {reason}"),
+        End::Io(error) => info!(pid, uid, "a connection broke: {error}"),
+        End::Refused(reason, text) => {
+            info!(pid, uid, ?reason, "refused a program: {text}");
+            // It may be gone already.
+            let _ = connection.send(&Reply::Refuse { reason, text }.encode(), &[]).await;
+        }
+    }
+}
+
+/// Tells a program that there is no place for it. It is not read from, so it cannot make us wait.
+pub(super) async fn turn_away(connection: &Connection, shared: &Shared) {
+    let max = shared.attachments_max;
+    let text = format!("this node has {max} attachments already: raise --attachments, or end some programs");
+    let _ = connection.send(&Reply::Refuse { reason: Reason::TooMany, text }.encode(), &[]).await;
+}
+
+/// From the first packet to the end. The [`Attachment`] goes before the refusal is sent, and takes all it has with it.
+async fn attach(
+    connection: &Connection,
+    shared: &Shared,
+    credentials: PeerCredentials,
+) -> Result<Infallible, End> {
+    let process = connection.process()?;
+    let mut session = tokio::select! {
+        session = handshake(connection, shared, credentials) => session?,
+        _ = process.readable() => return Err(End::Closed("the process ended")),
+        () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => return bad("the program took too long to attach"),
+    };
+    loop {
+        let received = tokio::select! {
+            received = connection.receive() => received?,
+            reason = session.attachment.ended() => return Err(End::GivenUp(reason)),
+            _ = process.readable() => return Err(End::Closed("the process ended")),
+        };
+        let reply = session.answer(decode(received, 0)?.0).await?;
+        connection.send(&reply.encode(), &[]).await?;
+    }
+}
+
+/// `Hello` and `Bind`.
+async fn handshake(
+    connection: &Connection,
+    shared: &Shared,
+    credentials: PeerCredentials,
+) -> Result<Session, End> {
+    let (Request::Hello { name }, _) = decode(connection.receive().await?, 0)? else {
+        return bad("the first packet must be Hello");
+    };
+    let admission = shared.control.admit(&name)?;
+    let attachment = shared.control.attach(Attached {
+        region: admission.name.clone(),
+        pid: credentials.pid,
+        uid: credentials.uid,
+        command: command(credentials.pid),
+        mapped_bytes: 0,
+    });
+    let shards = shared.control.shards();
+    let welcome = Reply::Welcome {
+        size: admission.size,
+        page_size: admission.page_size,
+        userfaultfds: shards.len() as u32,
+        attachment: attachment.id().0,
+    };
+    let file = reopen(admission.file.fd())?;
+    connection.send(&welcome.encode(), &[file.as_fd(), shared.device.as_fd()]).await?;
+
+    let (Request::Bind, descriptors) = decode(connection.receive().await?, shards.len())? else {
+        return bad("the second packet must be Bind");
+    };
+    let mut uffds = Vec::new();
+    for descriptor in descriptors {
+        uffds.push(Arc::new(
+            Uffd::adopt(descriptor).map_err(|error| End::Refused(Reason::BadRequest, error.to_string()))?,
+        ));
+    }
+    for (shard, uffd) in shards.iter().zip(&uffds) {
+        let uffd = Arc::clone(uffd);
+        shard.send(Command::Bind { attachment: attachment.id(), region: admission.region, uffd });
+    }
+    connection.send(&Reply::Ok.encode(), &[]).await?;
+    info!(attachment = attachment.id().0, region = admission.name, pid = credentials.pid, "attached");
+    let ranges = Ranges::new(admission.page_size, admission.file.len());
+    let shards = shards.to_vec();
+    Ok(Session { shards, admission, attachment, uffds: uffds.into(), ranges })
+}
+
+/// Reads a packet that must carry just so many descriptors.
+fn decode(received: Option<Received>, descriptors: usize) -> Result<(Request, Vec<OwnedFd>), End> {
+    let Some(received) = received else {
+        return Err(End::Closed("the program closed it"));
+    };
+    let request = Request::decode(&received.bytes)?;
+    if received.descriptors_lost {
+        let text = "the agent has no room for more descriptors: raise its RLIMIT_NOFILE";
+        return Err(End::Refused(Reason::TooMany, text.into()));
+    }
+    let have = received.descriptors.len();
+    if have != descriptors {
+        return bad(format!("the packet must carry {descriptors} descriptors and carries {have}"));
+    }
+    Ok((request, received.descriptors))
+}
+
+/// Opens the region file once more. A descriptor that is passed shares its flags with the one that it was made from:
+/// a program that set `O_APPEND` would make all that the agent writes go to the end of the file.
+fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The name of a process, if it can be seen from here.
+fn command(pid: u32) -> String {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
+}
+
+/// An attachment whose userfaultfds the shards have.
+struct Session {
+    shards: Vec<ShardHandle>,
+    admission: Admission,
+    attachment: Attachment,
+    uffds: Arc<[Arc<Uffd>]>,
+    ranges: Ranges,
+}
+
+impl Session {
+    async fn answer(&mut self, request: Request) -> Result<Reply, End> {
+        let result = match request {
+            Request::Map { base, len, offset } => self.map(Range { base, len, offset }).await?,
+            Request::Unmap { base, len } => self.unmap(base, len).await?,
+            Request::Hello { .. } | Request::Bind => return bad("the program is attached already"),
+        };
+        self.attachment.set_mapped_bytes(self.ranges.bytes());
+        Ok(match result {
+            Ok(()) => Reply::Ok,
+            // The attachment goes on after this.
+            Err(text) => Reply::Refuse { reason: Reason::BadRequest, text },
+        })
+    }
+
+    async fn map(&mut self, range: Range) -> Result<Result<(), String>, End> {
+        if let Err(error) = self.ranges.map(range) {
+            return Ok(Err(error.to_string()));
+        }
+        let page_size = self.admission.page_size;
+        let shards = self.shards.len() as u16;
+        let parts = shard::split(range, self.admission.region, page_size, shards);
+        let uffds = Arc::clone(&self.uffds);
+        // The ioctl waits for the lock of the program's address space, which the program can hold for long.
+        let registered = tokio::task::spawn_blocking(move || register(&uffds, parts)).await;
+        let parts = match registered.map_err(|error| internal(error.to_string()))? {
+            Ok(parts) => parts,
+            Err(text) => {
+                self.ranges.unmap(range.base, range.len).expect("what was just added can be removed");
+                return Ok(Err(text));
+            }
+        };
+        let attachment = self.attachment.id();
+        let mut answers = Vec::new();
+        for (shard, range) in parts {
+            let (done, answer) = oneshot::channel();
+            self.shards[usize::from(shard)].send(Command::Map { attachment, range, done });
+            answers.push(answer);
+        }
+        await_all(answers).await.map(Ok)
+    }
+
+    async fn unmap(&mut self, base: u64, len: u64) -> Result<Result<(), String>, End> {
+        if let Err(error) = self.ranges.unmap(base, len) {
+            return Ok(Err(error.to_string()));
+        }
+        let attachment = self.attachment.id();
+        let mut answers = Vec::new();
+        for shard in &self.shards {
+            let (done, answer) = oneshot::channel();
+            shard.send(Command::Unmap { attachment, base, len, done });
+            answers.push(answer);
+        }
+        await_all(answers).await.map(Ok)
+    }
+}
+
+/// Registers each part with the userfaultfd of its shard: all of them or none.
+fn register(uffds: &[Arc<Uffd>], parts: Vec<(u16, Range)>) -> Result<Vec<(u16, Range)>, String> {
+    for (done, (shard, part)) in parts.iter().enumerate() {
+        let Err(error) = uffds[usize::from(*shard)].register(part.base, part.len) else { continue };
+        for (shard, part) in &parts[..done] {
+            // Nobody waits there: the program may not touch what has not been answered with Ok.
+            let _ = uffds[usize::from(*shard)].unregister(part.base, part.len);
+        }
+        return Err(format!(
+            "the span cannot be watched ({error}): map the region file there first, MAP_SHARED and writable; for very \
+             large regions raise vm.max_map_count"
+        ));
+    }
+    Ok(parts)
+}
+
+/// A shard that drops the question has given the attachment up, or is gone.
+async fn await_all(answers: Vec<oneshot::Receiver<()>>) -> Result<(), End> {
+    for answer in answers {
+        answer.await.map_err(|_| internal("the agent gave the attachment up: its log says why".into()))?;
+    }
+    Ok(())
+}
+
+fn internal(text: String) -> End {
+    End::Refused(Reason::Internal, text)
+}

@@ -1,0 +1,111 @@
+//! Who is attached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Control;
+use crate::shard::{AttachmentId, Command};
+
+/// A process that is attached to a region, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The region, as `namespace/name`.
+    pub region: String,
+    /// The process; 0 if it is in a PID namespace that the agent cannot see.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its name, as it was when it attached.
+    pub command: String,
+    /// How much of the region it has mapped.
+    pub mapped_bytes: u64,
+}
+
+/// The table of attachments.
+#[derive(Debug, Default)]
+pub(super) struct Attachments {
+    last: u64,
+    entries: BTreeMap<AttachmentId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    attached: Attached,
+    /// Taken when the end has been told.
+    ended: Option<oneshot::Sender<String>>,
+}
+
+impl Attachments {
+    pub(super) fn enter(&mut self, attached: Attached) -> (AttachmentId, oneshot::Receiver<String>) {
+        self.last += 1;
+        let id = AttachmentId(self.last);
+        let (sender, receiver) = oneshot::channel();
+        self.entries.insert(id, Entry { attached, ended: Some(sender) });
+        (id, receiver)
+    }
+
+    pub(super) fn end(&mut self, id: AttachmentId, reason: String) {
+        // Every shard that serves it may say so; the first reason is the cause.
+        let sender = self.entries.get_mut(&id).and_then(|entry| entry.ended.take());
+        if let Some(sender) = sender {
+            // Nobody listens if it is ending anyway.
+            let _ = sender.send(reason);
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<(AttachmentId, Attached)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry.attached.clone())).collect()
+    }
+}
+
+/// An entry in the table of attachments. Dropping it removes the entry and makes every shard forget the attachment, so
+/// that no way out of a connection's task can leave anything behind.
+#[derive(Debug)]
+pub struct Attachment {
+    control: Arc<Control>,
+    id: AttachmentId,
+    ended: oneshot::Receiver<String>,
+}
+
+impl Attachment {
+    pub(super) fn new(
+        control: Arc<Control>,
+        id: AttachmentId,
+        ended: oneshot::Receiver<String>,
+    ) -> Attachment {
+        Attachment { control, id, ended }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> AttachmentId {
+        self.id
+    }
+
+    /// Waits until a shard gives it up, and returns why.
+    pub async fn ended(&mut self) -> String {
+        match (&mut self.ended).await {
+            Ok(reason) => reason,
+            // The sender lives in our own entry until it has sent.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Notes how much is mapped.
+    pub fn set_mapped_bytes(&self, bytes: u64) {
+        if let Some(entry) = self.control.lock().attachments.entries.get_mut(&self.id) {
+            entry.attached.mapped_bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        for shard in self.control.shards() {
+            shard.send(Command::Detach { attachment: self.id });
+        }
+        self.control.lock().attachments.entries.remove(&self.id);
+    }
+}

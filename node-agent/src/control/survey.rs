@@ -1,0 +1,81 @@
+//! Asks every shard what it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pagemesh_protocol::{AgentId, RegionId};
+use tokio::sync::oneshot;
+
+use super::Control;
+use crate::shard::{Command, Report};
+
+/// A shard that takes longer than this to answer is stuck: it answers between two batches of faults.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What all shards of this agent hold together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Peers that every shard is connected to.
+    pub connected: BTreeSet<AgentId>,
+    /// Per region: pages that this node may read, and pages that it may write.
+    pub pages: BTreeMap<RegionId, (u64, u64)>,
+}
+
+/// Asks all shards at once and adds up what they say.
+///
+/// # Errors
+///
+/// The numbers of the shards that did not answer in time.
+pub async fn survey(control: &Control) -> Result<Survey, Vec<usize>> {
+    let ask = |shard: &crate::shard::ShardHandle| {
+        let (reply, answer) = oneshot::channel();
+        shard.send(Command::Report { reply });
+        answer
+    };
+    let answers: Vec<_> = control.shards().iter().map(ask).collect();
+    let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
+    let mut reports = Vec::new();
+    let mut silent = Vec::new();
+    for (shard, answer) in answers.into_iter().enumerate() {
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(report)) => reports.push(report),
+            // It did not answer, or its thread is gone.
+            Err(_) | Ok(Err(_)) => silent.push(shard),
+        }
+    }
+    if silent.is_empty() { Ok(sum(&reports)) } else { Err(silent) }
+}
+
+fn sum(reports: &[Report]) -> Survey {
+    let mut survey = Survey::default();
+    let everywhere = |peer: &AgentId| reports.iter().all(|report| report.peers.contains(peer));
+    survey.connected = reports.iter().flat_map(|report| &report.peers).copied().filter(everywhere).collect();
+    for region in reports.iter().flat_map(|report| &report.regions) {
+        let (shared, exclusive) = survey.pages.entry(region.region).or_default();
+        *shared += region.shared;
+        *exclusive += region.exclusive;
+    }
+    survey
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::RegionReport;
+
+    #[test]
+    fn a_peer_counts_as_connected_when_every_shard_says_so() {
+        let region = |region, shared, exclusive| RegionReport { region: RegionId(region), shared, exclusive };
+        let report = |peers: &[u16], regions| Report {
+            peers: peers.iter().map(|peer| AgentId(*peer)).collect(),
+            regions,
+            in_flight: 0,
+        };
+        let survey = sum(&[
+            report(&[1, 2], vec![region(7, 3, 1), region(8, 1, 0)]),
+            report(&[2, 3], vec![region(7, 4, 2)]),
+        ]);
+        assert_eq!(survey.connected, BTreeSet::from([AgentId(2)]));
+        assert_eq!(survey.pages, BTreeMap::from([(RegionId(7), (7, 3)), (RegionId(8), (1, 0))]));
+    }
+}

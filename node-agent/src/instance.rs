@@ -1,0 +1,152 @@
+//! The two directories of a running agent: its own for the time that it runs, and clean when it ends.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use serde::Serialize;
+
+use crate::control::FILE_PREFIX;
+
+/// Name of the attach socket in the runtime directory.
+const SOCKET: &str = "agent.sock";
+/// Name of the file that says that the agent is up.
+const INFO: &str = "agent.json";
+
+/// Why an agent cannot have a directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirError {
+    /// Another agent has it.
+    #[error(
+        "{0} belongs to an agent that is running: end that one, or give each agent directories of its own"
+    )]
+    Taken(PathBuf),
+    /// It cannot be made or used.
+    #[error("cannot use the directory {dir}: {source}")]
+    Io {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What `agent.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Info {
+    /// Its process.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u16,
+    /// Where peers reach it.
+    pub listen: SocketAddr,
+    /// Where it answers HTTP.
+    pub http: SocketAddr,
+    /// Where programs attach.
+    pub socket: PathBuf,
+}
+
+/// The directories of an agent, held until this is dropped.
+#[derive(Debug)]
+pub struct Dirs {
+    dir: PathBuf,
+    // The locks go with the descriptors, however the agent ends.
+    _locks: [File; 2],
+}
+
+impl Dirs {
+    /// Takes the runtime directory and the one for region files, makes them if they are missing, and removes what an
+    /// agent that was killed has left there: nobody serves the faults on such region files any more.
+    ///
+    /// # Errors
+    ///
+    /// When one of them belongs to a running agent or cannot be used.
+    pub fn take(dir: &Path, memory_dir: &Path) -> Result<Dirs, DirError> {
+        let absolute =
+            |dir: &Path| std::path::absolute(dir).map_err(|source| DirError::Io { dir: dir.into(), source });
+        let (dir, memory_dir) = (absolute(dir)?, absolute(memory_dir)?);
+        let lock = make_and_lock(&dir)?;
+        // One directory may serve as both; a second lock on it would be refused.
+        let memory_lock = if same(&lock, &memory_dir) {
+            lock.try_clone().map_err(|source| DirError::Io { dir: dir.clone(), source })?
+        } else {
+            make_and_lock(&memory_dir)?
+        };
+        let dirs = Dirs { dir, _locks: [lock, memory_lock] };
+        dirs.clear();
+        remove_region_files(&memory_dir).map_err(|source| DirError::Io { dir: memory_dir, source })?;
+        Ok(dirs)
+    }
+
+    /// Where programs attach.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(SOCKET)
+    }
+
+    /// Says that the agent is up. Whoever sees the file sees all of it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn announce(&self, info: &Info) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(info)?;
+        let new = self.dir.join(".agent.json.new");
+        fs::write(&new, text)?;
+        fs::rename(&new, self.dir.join(INFO))
+    }
+
+    fn clear(&self) {
+        for name in [INFO, SOCKET] {
+            // Most often there is nothing, and what cannot be removed is replaced later or in nobody's way.
+            let _ = fs::remove_file(self.dir.join(name));
+        }
+    }
+}
+
+impl Drop for Dirs {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn make_and_lock(dir: &Path) -> Result<File, DirError> {
+    let io = |source| DirError::Io { dir: dir.into(), source };
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let file = File::open(dir).map_err(io)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(DirError::Taken(dir.into())),
+        Err(errno) => Err(io(errno.into())),
+    }
+}
+
+fn same(dir: &File, other: &Path) -> bool {
+    let (Ok(a), Ok(b)) = (rustix::fs::fstat(dir), rustix::fs::stat(other)) else { return false };
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+fn remove_region_files(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file()
+            && entry.file_name().as_encoded_bytes().starts_with(FILE_PREFIX.as_bytes())
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

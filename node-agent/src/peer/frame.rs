@@ -1,0 +1,55 @@
+//! What travels over a connection: 64 bytes of message, and for some kinds a page behind it.
+
+use pagemesh_protocol::{DecodeError, MESSAGE_LEN, Message, PageId};
+use thiserror::Error;
+
+use crate::memory::PAGE_SIZE_MAX;
+
+/// Bytes of the longest frame.
+pub const FRAME_LEN_MAX: usize = MESSAGE_LEN + PAGE_SIZE_MAX as usize;
+
+/// Why bytes from a peer are no frame. The connection cannot go on: where the next frame begins is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// The first 64 bytes are no message.
+    #[error("a frame is malformed: {0}")]
+    Malformed(DecodeError),
+    /// More than the largest page.
+    #[error("a frame carries {0} bytes, more than the largest page has")]
+    TooLong(u32),
+    /// About a page that another shard serves.
+    #[error("a message about page {} came to a shard that does not serve it: give both agents the same region", .0.index)]
+    WrongShard(PageId),
+    /// Another number of bytes than the region's pages have here.
+    #[error("a page of {got} bytes came for a region with pages of {want}: give both agents the same region")]
+    PageSize {
+        /// What came.
+        got: usize,
+        /// The region's page size.
+        want: u32,
+    },
+}
+
+impl FrameError {
+    /// Short name for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            FrameError::Malformed(DecodeError::UnknownKind(_)) => "unknown_kind",
+            FrameError::Malformed(DecodeError::NotCanonical) => "not_canonical",
+            FrameError::Malformed(DecodeError::Payload) => "payload_misplaced",
+            FrameError::TooLong(_) => "too_long",
+            FrameError::WrongShard(_) => "wrong_shard",
+            FrameError::PageSize { .. } => "page_size",
+        }
+    }
+}
+
+/// The header of a frame: the message, and how many bytes follow.
+pub(super) fn header(bytes: &[u8; MESSAGE_LEN]) -> Result<(Message, usize), FrameError> {
+    let (message, payload) = Message::decode(bytes).map_err(FrameError::Malformed)?;
+    if payload > PAGE_SIZE_MAX {
+        return Err(FrameError::TooLong(payload));
+    }
+    Ok((message, payload as usize))
+}

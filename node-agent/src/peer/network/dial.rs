@@ -1,0 +1,143 @@
+//! The side that dials.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pagemesh_protocol::{AgentId, Incarnation};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{error::Elapsed, timeout};
+
+use super::{HANDSHAKE_TIMEOUT, Shared};
+use crate::peer::handshake::{HANDSHAKE_LEN, HandshakeError, Packet};
+
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Keeps a connection to one peer for each shard. Ends when dropped.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    address: watch::Sender<SocketAddr>,
+    lost: Vec<Arc<Notify>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Dialer {
+    pub(super) fn start(shared: &Arc<Shared>, peer: AgentId, address: SocketAddr) -> Dialer {
+        let (address, changes) = watch::channel(address);
+        let mut tasks = JoinSet::new();
+        let mut lost = Vec::new();
+        for shard in 0..shared.identity.shards {
+            let broken = Arc::new(Notify::new());
+            lost.push(broken.clone());
+            let line = Line { shared: shared.clone(), peer, shard, address: changes.clone() };
+            tasks.spawn(line.keep(broken));
+        }
+        Dialer { address, lost, _tasks: tasks }
+    }
+
+    pub(super) fn set_address(&self, address: SocketAddr) {
+        self.address.send_if_modified(|known| std::mem::replace(known, address) != address);
+    }
+
+    pub(super) fn lost(&self, shard: u16) {
+        if let Some(broken) = self.lost.get(usize::from(shard)) {
+            broken.notify_one();
+        }
+    }
+}
+
+/// Why there is no connection yet.
+#[derive(Debug, Error)]
+enum DialError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it does not answer")]
+    Timeout(#[from] Elapsed),
+    #[error("it refuses: {0}")]
+    Refused(String),
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+}
+
+/// The connection of one shard to one peer.
+struct Line {
+    shared: Arc<Shared>,
+    peer: AgentId,
+    shard: u16,
+    address: watch::Receiver<SocketAddr>,
+}
+
+impl Line {
+    async fn keep(mut self, broken: Arc<Notify>) {
+        let mut pause = PAUSE_MIN;
+        let mut last_error = String::new();
+        loop {
+            let address = *self.address.borrow_and_update();
+            match self.connect(address).await {
+                Ok(()) => {
+                    last_error.clear();
+                    broken.notified().await;
+                    // Programs wait while there is none, so however short it lived, the next one is made soon.
+                    pause = PAUSE_MIN;
+                }
+                Err(error) => {
+                    // The same again and again is news only once.
+                    let error = error.to_string();
+                    if error != last_error {
+                        let (peer, shard) = (self.peer.0, self.shard);
+                        tracing::warn!(peer, shard, %address, "cannot connect: {error}");
+                    }
+                    last_error = error;
+                }
+            }
+            // A new address is worth a try at once.
+            if let Ok(Err(_dialer_dropped)) = timeout(jittered(pause), self.address.changed()).await {
+                return;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Result<(), DialError> {
+        let (stream, incarnation) = timeout(HANDSHAKE_TIMEOUT, self.shake_hands(address)).await??;
+        self.shared.hand_over(stream, self.shard, self.peer, incarnation)?;
+        Ok(())
+    }
+
+    async fn shake_hands(&self, address: SocketAddr) -> Result<(TcpStream, Incarnation), DialError> {
+        let identity = self.shared.identity;
+        let mut stream = TcpStream::connect(address).await?;
+        let hello = Packet::Hello(identity.hello(self.peer, self.shard));
+        stream.write_all(&hello.encode(identity.me)).await?;
+        let mut bytes = [0; HANDSHAKE_LEN];
+        stream.read_exact(&mut bytes).await?;
+        match Packet::decode(&bytes)? {
+            Packet::Refusal(len) => {
+                let mut reason = vec![0; len];
+                stream.read_exact(&mut reason).await?;
+                Err(DialError::Refused(String::from_utf8_lossy(&reason).into_owned()))
+            }
+            Packet::Hello(hello) => {
+                identity.fits(&hello)?;
+                if hello.from != self.peer || hello.shard != self.shard {
+                    return Err(HandshakeError::Malformed.into());
+                }
+                Ok((stream, hello.incarnation))
+            }
+        }
+    }
+}
+
+/// Between half of `pause` and the whole, so that agents that lost each other together do not meet in step.
+fn jittered(pause: Duration) -> Duration {
+    // The keys of the standard hash map's hasher are random; that is all the randomness that is needed here.
+    let random = RandomState::new().hash_one(0) as u32;
+    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}

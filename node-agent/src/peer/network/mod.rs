@@ -1,0 +1,185 @@
+//! Makes connections: listens, dials, shakes hands, and hands the connection to its shard.
+//!
+//! Of two agents the one with the higher id dials, so that there is one connection for each pair of shards. It dials
+//! until it succeeds and again when the connection breaks; the other side only answers.
+
+mod answer;
+mod dial;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use dial::Dialer;
+use pagemesh_protocol::{AgentId, Incarnation};
+use rustix::net::sockopt;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use super::handshake::{HandshakeError, Hello, Identity};
+use crate::shard::{Command, ShardHandle};
+
+/// For how long either side waits for a handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After what silence a connection is probed, how often, and how many probes may stay without an answer.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// For how long sent bytes may stay without an acknowledgement before the connection counts as broken.
+const UNACKNOWLEDGED_MILLIS_MAX: u32 = 5_000;
+
+/// Why the network could not be started.
+#[derive(Debug, Error)]
+pub enum NetworkError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; name another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+/// The connections of this agent to all its peers.
+#[derive(Debug)]
+pub struct Network {
+    shared: Arc<Shared>,
+    local_addr: SocketAddr,
+    listener: AbortHandle,
+}
+
+/// What the tasks have in common.
+#[derive(Debug)]
+struct Shared {
+    identity: Identity,
+    shards: Vec<ShardHandle>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// Everyone but this agent. Those with a lower id are dialled.
+    peers: BTreeMap<AgentId, Option<Dialer>>,
+    /// Those that must not come back.
+    refused: BTreeSet<AgentId>,
+}
+
+impl Network {
+    /// Starts to listen. Nobody is let in before [`Network::set_peers`] says who is known. To be called in a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    ///
+    /// # Panics
+    /// If there are not as many shards as `identity` says.
+    pub fn start(
+        listen: SocketAddr,
+        identity: Identity,
+        shards: Vec<ShardHandle>,
+    ) -> Result<Network, NetworkError> {
+        assert_eq!(shards.len(), usize::from(identity.shards), "one handle for each shard");
+        let bind = || {
+            let listener = TcpListener::bind(listen)?;
+            listener.set_nonblocking(true)?;
+            let local_addr = listener.local_addr()?;
+            Ok((tokio::net::TcpListener::from_std(listener)?, local_addr))
+        };
+        let (listener, local_addr) =
+            bind().map_err(|source| NetworkError::Listen { address: listen, source })?;
+        let shared = Arc::new(Shared { identity, shards, members: Mutex::default() });
+        let listener = tokio::spawn(answer::run(listener, shared.clone())).abort_handle();
+        Ok(Network { shared, local_addr, listener })
+    }
+
+    /// Where peers reach this agent.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Says who the peers are and where. This agent itself may be among them and is passed over. A connection to one
+    /// that is gone from the list stays until it breaks.
+    pub fn set_peers(&self, mut addresses: BTreeMap<AgentId, SocketAddr>) {
+        let me = self.shared.identity.me;
+        addresses.retain(|id, _| *id != me && id.0 < AgentId::LIMIT);
+        let mut members = self.shared.members();
+        members.peers.retain(|id, _| addresses.contains_key(id));
+        for (id, address) in addresses {
+            let refused = members.refused.contains(&id);
+            match members.peers.get(&id) {
+                Some(Some(dialer)) => dialer.set_address(address),
+                Some(None) => {}
+                None => {
+                    let dials = id < me && !refused;
+                    let dialer = dials.then(|| Dialer::start(&self.shared, id, address));
+                    members.peers.insert(id, dialer);
+                }
+            }
+        }
+    }
+
+    /// A shard has lost its connection to a peer; `refused` if there must not be another one.
+    pub fn lost(&self, shard: u16, peer: AgentId, refused: bool) {
+        let mut members = self.shared.members();
+        if refused {
+            members.refused.insert(peer);
+            members.peers.insert(peer, None);
+        } else if let Some(Some(dialer)) = members.peers.get(&peer) {
+            dialer.lost(shard);
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.listener.abort();
+        self.shared.members().peers.clear();
+    }
+}
+
+impl Shared {
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().expect("nobody panics while holding the members")
+    }
+
+    /// Whether an agent that dials may come in.
+    fn admits(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        self.identity.fits(hello)?;
+        let members = self.members();
+        if members.refused.contains(&hello.from) {
+            Err(HandshakeError::Refused(hello.from))
+        } else if !members.peers.contains_key(&hello.from) {
+            Err(HandshakeError::Unknown(hello.from))
+        } else if hello.from < self.identity.me {
+            Err(HandshakeError::WrongWay(hello.from))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Gives a connection, after its handshake, to its shard.
+    fn hand_over(
+        &self,
+        stream: TcpStream,
+        shard: u16,
+        peer: AgentId,
+        incarnation: Incarnation,
+    ) -> io::Result<()> {
+        let stream = stream.into_std()?;
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MILLIS_MAX)?;
+        self.shards[usize::from(shard)].send(Command::Peer { peer, incarnation, stream });
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! Frames and connections over real TCP.
+
+mod framing;
+mod network;

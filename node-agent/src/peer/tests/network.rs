@@ -1,0 +1,164 @@
+//! Two networks find each other, and strangers are told why not.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pagemesh_protocol::{AgentId, Incarnation, Tuning};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::metrics::Metrics;
+use crate::peer::handshake::{HANDSHAKE_LEN, Packet};
+use crate::peer::{Identity, Network};
+use crate::shard::{Command, Event, Setup, Shard, ShardHandle};
+
+struct Agent {
+    network: Network,
+    shards: Vec<ShardHandle>,
+    events: UnboundedReceiver<Event>,
+}
+
+fn identity(id: u16, incarnation: u64, shards: u16) -> Identity {
+    Identity { me: AgentId(id), incarnation: Incarnation(incarnation), shards }
+}
+
+impl Agent {
+    fn start(identity: Identity) -> Agent {
+        let (sender, events) = unbounded_channel();
+        let Identity { me, incarnation, shards } = identity;
+        let metrics = Arc::new(Metrics::new());
+        let setup = Setup { me, incarnation, shards, tuning: Tuning::default(), metrics };
+        let shards: Vec<_> =
+            (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), sender.clone()).unwrap()).collect();
+        let network = Network::start("127.0.0.1:0".parse().unwrap(), identity, shards.clone()).unwrap();
+        Agent { network, shards, events }
+    }
+
+    fn know(&self, id: u16, address: SocketAddr) {
+        self.network.set_peers(BTreeMap::from([(AgentId(id), address)]));
+    }
+
+    /// Returns when every shard is connected to so many peers.
+    async fn connected_to(&self, peers: usize) {
+        for shard in &self.shards {
+            loop {
+                let (reply, report) = oneshot::channel();
+                shard.send(Command::Report { reply });
+                if report.await.unwrap().peers.len() == peers {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Awaits the loss of a connection, and passes it on as the control path does.
+    async fn lose(&mut self) -> (AgentId, bool) {
+        match self.events.recv().await.unwrap() {
+            Event::PeerLost { shard, peer, refused, .. } => {
+                self.network.lost(shard, peer, refused);
+                (peer, refused)
+            }
+            Event::AttachmentEnded { reason, .. } => panic!("nothing is attached: {reason}"),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.shards.iter().for_each(|shard| shard.send(Command::Stop));
+        self.shards.iter().for_each(ShardHandle::join);
+    }
+}
+
+/// Says hello as somebody, and returns the answer: the reason if it is a refusal.
+async fn greet(to: SocketAddr, me: Identity, packet: [u8; HANDSHAKE_LEN]) -> Result<AgentId, String> {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(&packet).await.unwrap();
+    let mut reply = [0; HANDSHAKE_LEN];
+    stream.read_exact(&mut reply).await.unwrap();
+    match Packet::decode(&reply).unwrap() {
+        Packet::Hello(hello) => {
+            assert_eq!(hello.to, me.me);
+            Ok(hello.from)
+        }
+        Packet::Refusal(len) => {
+            let mut reason = vec![0; len];
+            stream.read_exact(&mut reason).await.unwrap();
+            Err(String::from_utf8(reason).unwrap())
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_agents_connect_every_shard_and_connect_again() {
+    let mut high = Agent::start(identity(8, 1, 2));
+    let mut low = Agent::start(identity(3, 1, 2));
+    low.know(8, high.network.local_addr());
+    high.know(3, low.network.local_addr());
+    high.connected_to(1).await;
+    low.connected_to(1).await;
+
+    // The low agent ends and comes back with the same memory, elsewhere.
+    low.shards.iter().for_each(|shard| shard.send(Command::Stop));
+    low.shards.iter().for_each(ShardHandle::join);
+    for _ in 0..2 {
+        assert_eq!(high.lose().await, (AgentId(3), false));
+    }
+    low = Agent::start(identity(3, 1, 2));
+    low.know(8, high.network.local_addr());
+    high.know(3, low.network.local_addr());
+    high.connected_to(1).await;
+    low.connected_to(1).await;
+}
+
+#[tokio::test]
+async fn an_agent_without_its_memory_is_not_let_in_again() {
+    let mut low = Agent::start(identity(3, 1, 1));
+    low.know(8, "127.0.0.1:1".parse().unwrap());
+    for (incarnation, refused) in [(1, false), (2, true)] {
+        let me = identity(8, incarnation, 1);
+        let hello = Packet::Hello(me.hello(AgentId(3), 0)).encode(me.me);
+        assert_eq!(greet(low.network.local_addr(), me, hello).await, Ok(AgentId(3)));
+        assert_eq!(low.lose().await, (AgentId(8), refused));
+    }
+    let me = identity(8, 1, 1);
+    let hello = Packet::Hello(me.hello(AgentId(3), 0)).encode(me.me);
+    let reason = greet(low.network.local_addr(), me, hello).await.unwrap_err();
+    assert!(reason.contains("lost its memory"), "{reason}");
+}
+
+#[tokio::test]
+async fn strangers_are_told_why() {
+    let agent = Agent::start(identity(3, 1, 1));
+    agent.know(8, "127.0.0.1:1".parse().unwrap());
+    let to = AgentId(3);
+    for (me, to, reason) in [
+        (identity(9, 1, 1), to, "agent 9 is not known here"),
+        (identity(3, 1, 1), to, "cannot connect to itself"),
+        (identity(8, 1, 4), to, "it has 4 shards, this agent 1"),
+        (identity(8, 1, 1), AgentId(4), "it looks for agent 4, this is agent 3"),
+    ] {
+        let hello = Packet::Hello(me.hello(to, 0)).encode(me.me);
+        let refusal = greet(agent.network.local_addr(), me, hello).await.unwrap_err();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+    let me = identity(8, 1, 1);
+    let mut hello = Packet::Hello(me.hello(to, 0)).encode(me.me);
+    hello[8] = 99;
+    let refusal = greet(agent.network.local_addr(), me, hello).await.unwrap_err();
+    assert!(refusal.contains("protocol version 99"), "{refusal}");
+    let refusal = greet(agent.network.local_addr(), me, [b'G'; HANDSHAKE_LEN]).await.unwrap_err();
+    assert!(refusal.contains("not a pagemesh agent"), "{refusal}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let agent = Agent::start(identity(3, 1, 1));
+    let taken = agent.network.local_addr();
+    let error = Network::start(taken, identity(4, 1, 0), vec![]).unwrap_err().to_string();
+    assert!(error.contains(&taken.to_string()) && error.contains("--listen"), "{error}");
+}

@@ -1,0 +1,139 @@
+//! What the control path (tokio) and the shards (plain threads) say to each other. Nothing here is on the fault path.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use pagemesh_protocol::{AgentId, Incarnation, Placement, RegionConfig, RegionId};
+use tokio::sync::oneshot;
+
+use crate::memory::RegionFile;
+use crate::uffd::Uffd;
+
+/// Number of an attachment: one process attached to one region of this node. Never used twice in an agent's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttachmentId(pub u64);
+
+/// A span of a program's address space that maps a span of a region's file. All three in bytes, multiples of the
+/// region's page size (`base`: of 4096).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Address in the program.
+    pub base: u64,
+    /// Length.
+    pub len: u64,
+    /// Offset in the region file.
+    pub offset: u64,
+}
+
+/// From the control path to a shard. A shard answers a `done` or `reply` sender when the command has taken effect.
+#[derive(Debug)]
+pub enum Command {
+    /// A region was declared or changed. Sent before the first attachment to it.
+    Region {
+        /// Its identity.
+        region: RegionId,
+        /// Its memory on this node.
+        file: Arc<RegionFile>,
+        /// Bytes of a page: a power of two from 4 KiB to 2 MiB.
+        page_size: u32,
+        /// Size in pages (header page included) and coherence.
+        config: RegionConfig,
+        /// Who homes it.
+        placement: Placement,
+    },
+    /// A program attached; `uffd` is this shard's userfaultfd of it, with nothing registered yet.
+    Bind {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// What it is attached to.
+        region: RegionId,
+        /// Its userfaultfd for this shard.
+        uffd: Arc<Uffd>,
+    },
+    /// The program has mapped `range`, and the shard's part of it has been registered with its userfaultfd.
+    Map {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// What was mapped.
+        range: Range,
+        /// Answered when faults in it will be served.
+        done: oneshot::Sender<()>,
+    },
+    /// The program is about to unmap this span, which may cover parts of what it mapped.
+    Unmap {
+        /// The attachment.
+        attachment: AttachmentId,
+        /// Address.
+        base: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Answered when it is forgotten.
+        done: oneshot::Sender<()>,
+    },
+    /// The program is gone or must go.
+    Detach {
+        /// The attachment.
+        attachment: AttachmentId,
+    },
+    /// A connection to the same shard of a peer, after the handshake. It replaces an earlier one.
+    Peer {
+        /// The peer.
+        peer: AgentId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// The connection; the shard makes it non-blocking.
+        stream: TcpStream,
+    },
+    /// Tell what there is, for `pagemesh get` and metrics.
+    Report {
+        /// Takes the answer.
+        reply: oneshot::Sender<Report>,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// From a shard to the control path.
+#[derive(Debug)]
+pub enum Event {
+    /// The connection to a peer is gone; the side that dials does so again.
+    PeerLost {
+        /// Which shard lost it.
+        shard: u16,
+        /// The peer.
+        peer: AgentId,
+        /// Why, for the log.
+        reason: String,
+        /// The peer must not be connected to again (it is another incarnation of an agent that we knew).
+        refused: bool,
+    },
+    /// The shard gave up an attachment: its process is gone, or it broke the rules.
+    AttachmentEnded {
+        /// Which one.
+        attachment: AttachmentId,
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// What a shard holds.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Per region: pages by state on this node.
+    pub regions: Vec<RegionReport>,
+    /// Peers that this shard is connected to.
+    pub peers: Vec<AgentId>,
+    /// Transactions and requests under way.
+    pub in_flight: usize,
+}
+
+/// Pages of one region in one shard of this node.
+#[derive(Clone, Copy, Debug)]
+pub struct RegionReport {
+    /// The region.
+    pub region: RegionId,
+    /// Pages that this node may read.
+    pub shared: u64,
+    /// Pages that this node may write.
+    pub exclusive: u64,
+}

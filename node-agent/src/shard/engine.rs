@@ -1,0 +1,180 @@
+//! The only caller of the protocol. Events become inputs here, after what a peer or a program may have got wrong has
+//! been looked at; outputs are carried out before the next input.
+
+use std::sync::Arc;
+
+use pagemesh_protocol::{AgentId, Body, Incarnation, Input, Node, Output, PageId};
+
+use super::executor::Executor;
+use super::ranges::Spot;
+use super::waits::Wait;
+use super::{AttachmentId, RegionReport, Report, Setup};
+use crate::metrics::{Direction, Metrics, Served};
+use crate::peer::{Frame, FrameError};
+use crate::uffd::{Fault, READ_BATCH};
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    shard: u16,
+    shards: u16,
+    node: Node,
+    outputs: Vec<Output>,
+    /// Where faults are read to.
+    faults: [Fault; READ_BATCH],
+    pub(super) executor: Executor,
+    metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    pub(super) fn new(shard: u16, setup: Setup) -> Engine {
+        Engine {
+            shard,
+            shards: setup.shards,
+            node: Node::new(setup.me, setup.incarnation, setup.tuning),
+            outputs: Vec::new(),
+            faults: [Fault::default(); READ_BATCH],
+            executor: Executor::new(setup.metrics.clone()),
+            metrics: setup.metrics,
+        }
+    }
+
+    /// One step of the protocol, carried out. `received` is the payload of the message, if it is one.
+    pub(super) fn step(&mut self, input: Input, received: &[u8]) {
+        let now = self.executor.clock.now();
+        self.node.step(now, input, &mut self.outputs);
+        for output in self.outputs.drain(..) {
+            self.executor.execute(now, output, received);
+        }
+    }
+
+    /// Takes the faults that are there, up to a bound: one program must not keep the others waiting.
+    pub(super) fn serve_faults(&mut self, id: AttachmentId) {
+        let Some(attachment) = self.executor.programs.get(id) else { return };
+        let batch = match attachment.uffd.read(&mut self.faults) {
+            Ok(batch) => batch,
+            Err(errno) => {
+                return self.executor.programs.end(id, format!("cannot read its faults: {errno}"));
+            }
+        };
+        if batch.strange > 0 {
+            self.metrics.strange_events.inc_by(batch.strange as u64);
+        }
+        for at in 0..batch.faults {
+            self.on_fault(id, self.faults[at]);
+        }
+    }
+
+    fn on_fault(&mut self, id: AttachmentId, fault: Fault) {
+        let Some(attachment) = self.executor.programs.get(id) else { return };
+        let (index, address) = match attachment.ranges.spot(fault.address) {
+            Spot::Page { index, address } => (index, address),
+            Spot::Unmapped => {
+                // A race between two threads of the program; the one that touches finds out when it tries again.
+                self.metrics.faults_unmapped.inc();
+                let _ = attachment.uffd.wake(kernel_page(fault.address), crate::uffd::KERNEL_PAGE);
+                return;
+            }
+            Spot::Unknown => {
+                let reason = format!("it faulted at {:#x}, where it has mapped nothing", fault.address);
+                return self.executor.programs.end(id, reason);
+            }
+        };
+        let page = PageId { region: attachment.region, index };
+        let wait = Wait::new(page, id, address, fault, self.executor.clock.now());
+        tracing::trace!(?wait, "fault");
+        if !self.executor.waits.add(wait) {
+            self.metrics.faults_repeated.inc();
+        }
+        self.step(Input::Fault { page, access: wait.access() }, &[]);
+    }
+
+    /// Asks again for pages that could not be mapped because a program's memory map was changing. By now they may be
+    /// elsewhere, so the protocol is asked, not the memory.
+    pub(super) fn retry_busy(&mut self) {
+        let mut from = 0;
+        while let Some((at, wait)) = self.executor.waits.take_busy(from) {
+            from = at + 1;
+            self.step(Input::Fault { page: wait.page, access: wait.access() }, &[]);
+        }
+    }
+
+    /// Takes up a frame from a peer.
+    ///
+    /// # Errors
+    /// The frame cannot be right, and what follows it cannot be trusted.
+    pub(super) fn on_frame(&mut self, from: AgentId, frame: Frame<'_>) -> Result<(), FrameError> {
+        let Frame { message, payload } = frame;
+        let page = message.page;
+        // What is said of an unknown region is the protocol's to refuse; its payload is just passed over.
+        if let Some(region) = self.executor.regions.get(page.region) {
+            let want = region.page_size;
+            if super::of(page.region, page.index, want.into(), self.shards) != self.shard {
+                return Err(FrameError::WrongShard(page));
+            }
+            if !payload.is_empty() && payload.len() != want as usize {
+                return Err(FrameError::PageSize { got: payload.len(), want });
+            }
+        }
+        tracing::trace!(from = from.0, ?message, len = payload.len(), "received");
+        self.metrics.message(Direction::Received, &message.body, payload.len());
+        self.note_help(from, page, &message.body);
+        self.step(Input::Message { from, message }, payload);
+        Ok(())
+    }
+
+    /// Keeps account of who serves the faults that wait for a page.
+    fn note_help(&mut self, from: AgentId, page: PageId, body: &Body) {
+        let by = match body {
+            Body::Data { .. } | Body::Grant { .. } | Body::Update { .. } => {
+                if self.node.home_of(page) == Some(from) { Served::Home } else { Served::Third }
+            }
+            // It counts only where nothing else came from elsewhere: an upgrade at the page's home.
+            Body::Ack { .. } if self.executor.waits.is_local(page) => Served::Third,
+            Body::Ack { .. }
+            | Body::Get { .. }
+            | Body::Fetch { .. }
+            | Body::Invalidate { .. }
+            | Body::Done { .. }
+            | Body::Release { .. }
+            | Body::Holding { .. }
+            | Body::TurnOver { .. }
+            | Body::Unsubscribe
+            | Body::Probe { .. }
+            | Body::Resumed
+            | Body::Refused => return,
+        };
+        self.executor.waits.helped(page, by);
+    }
+
+    pub(super) fn peer_up(&mut self, peer: AgentId, incarnation: Incarnation) {
+        self.step(Input::PeerUp { peer, incarnation }, &[]);
+    }
+
+    pub(super) fn peer_down(&mut self, peer: AgentId) {
+        self.step(Input::PeerDown { peer }, &[]);
+    }
+
+    /// Nanoseconds until the protocol wants to be called; 0 if that time has come.
+    pub(super) fn nanos_to_deadline(&self) -> Option<u64> {
+        let now = self.executor.clock.now();
+        self.node.deadline().map(|deadline| deadline.0.saturating_sub(now.0))
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let region_report = |region| {
+            let (shared, exclusive) = self.node.pages_by_state(region);
+            RegionReport { region, shared, exclusive }
+        };
+        let in_flight = self.node.in_flight();
+        Report {
+            regions: self.executor.regions.ids().map(region_report).collect(),
+            peers: self.executor.senders.peers().collect(),
+            in_flight: in_flight.requests + in_flight.transactions,
+        }
+    }
+}
+
+/// The beginning of the kernel's page around an address.
+fn kernel_page(address: u64) -> u64 {
+    address - address % crate::uffd::KERNEL_PAGE
+}

@@ -1,0 +1,188 @@
+//! Carries out what the protocol says, at once and in its order. It decides nothing about a page: what it finds
+//! different from what the protocol believes can only be the doing of a program or of the kernel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pagemesh_protocol::{Access, AgentId, Message, Output, PageId, Payload, Time};
+
+use super::clock::{Clock, between};
+use super::links::Senders;
+use super::programs::{Installed, Programs};
+use super::regions::Regions;
+use super::waits::{Wait, Waits};
+use crate::memory::{PAGE_SIZE_MAX, PageBuffer, PagePool};
+use crate::metrics::{Direction, Metrics};
+
+/// What a page of zeros is written from.
+static ZEROS: [u8; PAGE_SIZE_MAX as usize] = [0; PAGE_SIZE_MAX as usize];
+
+/// Everything on this node that the protocol acts on.
+#[derive(Debug)]
+pub(super) struct Executor {
+    pub(super) clock: Clock,
+    pub(super) regions: Regions,
+    pub(super) programs: Programs,
+    pub(super) waits: Waits,
+    pub(super) senders: Senders,
+    pub(super) pool: PagePool,
+    /// Contents of pages that were given away, until their new owners are known to have them. Never iterated.
+    asides: HashMap<PageId, PageBuffer>,
+    metrics: Arc<Metrics>,
+}
+
+impl Executor {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Executor {
+        Executor {
+            clock: Clock::start(),
+            regions: Regions::default(),
+            programs: Programs::new(metrics.clone()),
+            waits: Waits::default(),
+            senders: Senders::default(),
+            pool: PagePool::default(),
+            asides: HashMap::new(),
+            metrics,
+        }
+    }
+
+    /// Carries out one output of a step that was taken at `now`; `received` is the payload of the step's message.
+    pub(super) fn execute(&mut self, now: Time, output: Output, received: &[u8]) {
+        match output {
+            Output::Send { to, message, payload } => self.send(to, &message, payload),
+            Output::Store { page } => self.store(page, received),
+            Output::Zero { page } => {
+                let len = self.regions.place(page).len as usize;
+                self.store(page, &ZEROS[..len]);
+            }
+            Output::Map { page, access } => self.map(now, page, access),
+            Output::Premap { page } => {
+                self.metrics.updates.inc();
+                self.programs.premap(page);
+            }
+            Output::Protect { page } => self.programs.protect(page),
+            Output::Take { page } => {
+                self.metrics.takes.inc();
+                // In this order: a store between the copy and the punch would be lost.
+                self.programs.protect(page);
+                self.put_aside(page);
+                self.punch(page);
+            }
+            Output::Discard { page } => {
+                self.metrics.invalidations.inc();
+                self.punch(page);
+            }
+            Output::Forget { page } => {
+                if let Some(aside) = self.asides.remove(&page) {
+                    self.pool.give(aside);
+                }
+            }
+            Output::RefusePeer { peer, reason } => {
+                self.metrics.violation(reason.name());
+                self.senders.lose(peer, format!("it must not be believed: {}", reason.name()), true);
+            }
+            Output::Violation { from, reason } => {
+                self.metrics.violation(reason.name());
+                tracing::debug!(from = from.0, reason = reason.name(), "refused a demand");
+            }
+        }
+    }
+
+    fn send(&mut self, to: AgentId, message: &Message, payload: Payload) {
+        let payload = match payload {
+            Payload::None => None,
+            Payload::Page => Some(self.copy(message.page)),
+            Payload::Aside => {
+                Some(self.asides.get(&message.page).expect("an aside is kept until it is forgotten").clone())
+            }
+        };
+        let len = payload.as_ref().map_or(0, |page| page.len());
+        tracing::trace!(to = to.0, ?message, len, "send");
+        match self.senders.push(to, message, payload) {
+            Ok(()) => self.metrics.message(Direction::Sent, &message.body, len),
+            // The connection broke during this round; the protocol hears of it next.
+            Err(unsent) => unsent.into_iter().for_each(|page| self.pool.give(page)),
+        }
+    }
+
+    fn store(&mut self, page: PageId, contents: &[u8]) {
+        let place = self.regions.place(page);
+        assert_eq!(contents.len(), place.len as usize, "lengths are checked at the door");
+        if let Err(error) = place.file.write_page(place.offset, contents) {
+            out_of_memory(page, &error);
+        }
+    }
+
+    fn punch(&mut self, page: PageId) {
+        let place = self.regions.place(page);
+        let punched = place.file.punch(place.offset, place.len.into());
+        punched.expect("a hole can always be made in a tmpfs");
+        // Punching wakes nobody. Whoever waits in a fault on the page goes on waiting for it to come back.
+        self.waits.unmapped(page);
+    }
+
+    fn copy(&mut self, page: PageId) -> PageBuffer {
+        let place = self.regions.place(page);
+        let copied = self.pool.filled(place.len, |buffer| place.file.read_page(place.offset, buffer));
+        copied.expect("a file in a tmpfs can always be read")
+    }
+
+    fn put_aside(&mut self, page: PageId) {
+        let copy = self.copy(page);
+        if let Some(older) = self.asides.insert(page, copy) {
+            self.pool.give(older);
+        }
+    }
+
+    /// Serves the faults that wait for a page, as far as `access` goes. The others wait on: what they need has been
+    /// asked for.
+    fn map(&mut self, now: Time, page: PageId, access: Access) {
+        let mut from = 0;
+        while let Some(at) = self.waits.find(page, from) {
+            let wait = self.waits.get(at);
+            let all = access == Access::Write || !wait.write;
+            from = at + 1;
+            if !all && !wait.read {
+                continue;
+            }
+            match self.programs.install(&wait, access) {
+                Installed::Busy => {
+                    self.waits.set_busy(at);
+                    continue;
+                }
+                Installed::Done => self.count_served(&wait, now),
+                Installed::Poisoned => {
+                    self.metrics.poisoned.inc();
+                    let (region, page) = (page.region.0, page.index);
+                    tracing::warn!(
+                        region,
+                        page,
+                        "a program removed a page's contents; touching it is a SIGBUS now"
+                    );
+                }
+            }
+            if all {
+                self.waits.remove(at);
+                from = at;
+            } else {
+                self.waits.read_served(at, now);
+            }
+        }
+    }
+
+    fn count_served(&self, wait: &Wait, now: Time) {
+        let done = self.clock.now();
+        self.metrics.fault_served(wait.kind, wait.served, between(wait.since, done), between(now, done));
+    }
+}
+
+/// A page that has been received or granted cannot be kept. To go on would be to lose it, or to show zeros.
+fn out_of_memory(page: PageId, error: &std::io::Error) -> ! {
+    let (region, page) = (page.region.0, page.index);
+    tracing::error!(
+        region,
+        page,
+        %error,
+        "there is no room for a page: give the agent's tmpfs or its memory limit more room than the regions have"
+    );
+    std::process::abort();
+}

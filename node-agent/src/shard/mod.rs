@@ -1,0 +1,37 @@
+//! The data path. A shard is one thread that owns a fixed part of every region's pages: the userfaultfds registered
+//! over them, and one connection to the same shard of each peer. It reads a fault, steps the protocol, sends the
+//! request, receives the reply and maps the page, without handing anything to another thread.
+//!
+//! | file | role |
+//! |---|---|
+//! | `worker` | the loop: waits, and calls the others |
+//! | `commands` | what the control path asks for |
+//! | `engine` | the only caller of the protocol: turns events into inputs |
+//! | `executor` | carries the protocol's outputs out, in order |
+//! | `programs` | the attachments, and what is done to their memory |
+//! | `waits` | the faults that wait for a page |
+//! | `links` | the connections to peers |
+//!
+//! Architecture invariants: shards share nothing but metrics; in the steady state a fault costs no allocation and no
+//! lock; a userfaultfd's message is a hint, and what the protocol says of the page decides.
+
+mod clock;
+mod command;
+mod commands;
+mod engine;
+mod executor;
+mod handle;
+mod links;
+mod poller;
+mod programs;
+mod ranges;
+mod regions;
+mod stripe;
+#[cfg(test)]
+mod tests;
+mod waits;
+mod worker;
+
+pub use command::{AttachmentId, Command, Event, Range, RegionReport, Report};
+pub use handle::{Setup, Shard, ShardHandle};
+pub use stripe::{STRIPE_LEN, of, split};

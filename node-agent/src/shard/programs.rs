@@ -1,0 +1,176 @@
+//! The attached programs, and what is done to their memory. A page may be mapped in several ranges of several
+//! attachments: a verb on a page is done at each of those places.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pagemesh_protocol::{Access, PageId, RegionId};
+
+use super::ranges::Ranges;
+use super::waits::Wait;
+use super::{AttachmentId, Range};
+use crate::metrics::Metrics;
+use crate::uffd::{OpError, Uffd};
+
+/// How often write-protection is tried while a program's memory map changes. With the features that we choose the
+/// kernel never says so; a program for which it does would never end.
+const PROTECT_TRIES: usize = 1_000;
+
+/// One process attached to one region.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    pub(super) region: RegionId,
+    pub(super) uffd: Arc<Uffd>,
+    pub(super) page_size: u32,
+    pub(super) ranges: Ranges,
+}
+
+/// How mapping a page where a fault waits has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Installed {
+    /// Whoever waited goes on, or tries again.
+    Done,
+    /// The memory map was changing: to be tried again.
+    Busy,
+    /// There is nothing to map, against what the protocol says: a program has removed the contents from the file.
+    /// Its next access is a SIGBUS.
+    Poisoned,
+}
+
+#[derive(Debug)]
+pub(super) struct Programs {
+    by_id: BTreeMap<AttachmentId, Attachment>,
+    /// Attachments that cannot go on, and why. The worker takes them out of everything when the round ends.
+    pub(super) ended: Vec<(AttachmentId, String)>,
+    metrics: Arc<Metrics>,
+}
+
+impl Programs {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Programs {
+        Programs { by_id: BTreeMap::new(), ended: Vec::new(), metrics }
+    }
+
+    pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, uffd: Arc<Uffd>) {
+        self.by_id.insert(id, Attachment { region, uffd, page_size, ranges: Ranges::new(page_size) });
+    }
+
+    pub(super) fn get(&self, id: AttachmentId) -> Option<&Attachment> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn map(&mut self, id: AttachmentId, range: Range) {
+        if let Some(attachment) = self.by_id.get_mut(&id) {
+            attachment.ranges.map(range);
+        }
+    }
+
+    pub(super) fn unmap(&mut self, id: AttachmentId, base: u64, len: u64) {
+        if let Some(attachment) = self.by_id.get_mut(&id) {
+            attachment.ranges.unmap(base, len);
+            // Whoever waits there is on its own now: it faults again, or finds nothing mapped.
+            let _ = attachment.uffd.wake(base, len);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: AttachmentId) -> Option<Attachment> {
+        self.by_id.remove(&id)
+    }
+
+    pub(super) fn end(&mut self, id: AttachmentId, reason: impl Into<String>) {
+        self.ended.push((id, reason.into()));
+    }
+
+    /// Write-protects a page everywhere. When it returns, no program writes to the page any more.
+    pub(super) fn protect(&mut self, page: PageId) {
+        self.everywhere(page, "protect", |uffd, address, len| {
+            let protect = || uffd.write_protect(address, len, true);
+            let mut done = protect();
+            for _ in 0..PROTECT_TRIES {
+                if done != Err(OpError::Busy) {
+                    break;
+                }
+                std::thread::yield_now();
+                done = protect();
+            }
+            match done {
+                // Nothing is mapped, so nothing can be written.
+                Err(OpError::Unmapped) => Ok(()),
+                // The attachment ends for it: it must not be believed that the page is protected there.
+                Err(OpError::Busy) => Err(OpError::Gone),
+                other => other,
+            }
+        });
+    }
+
+    /// Maps a page write-protected everywhere, where it is not mapped yet.
+    pub(super) fn premap(&mut self, page: PageId) {
+        self.everywhere(page, "premap", |uffd, address, len| {
+            match uffd.continue_(address, len, true) {
+                // Whoever needs it will fault.
+                Err(OpError::Exists | OpError::Unmapped | OpError::Busy | OpError::NoPage) => Ok(()),
+                other => other,
+            }
+        });
+    }
+
+    fn everywhere(
+        &mut self,
+        page: PageId,
+        operation: &str,
+        mut verb: impl FnMut(&Uffd, u64, u64) -> Result<(), OpError>,
+    ) {
+        for (id, attachment) in self.by_id.iter().filter(|(_, a)| a.region == page.region) {
+            for address in attachment.ranges.addresses(page.index) {
+                if let Err(error) = verb(&attachment.uffd, address, attachment.page_size.into()) {
+                    self.metrics.uffd_failure(operation, error.name());
+                    self.ended.push((*id, format!("cannot {operation} its memory: {error}")));
+                }
+            }
+        }
+    }
+
+    /// Maps the page where a fault waits for it and wakes whoever waits there.
+    pub(super) fn install(&mut self, wait: &Wait, access: Access) -> Installed {
+        let Some(attachment) = self.by_id.get(&wait.attachment) else { return Installed::Done };
+        let (uffd, address, len) = (&attachment.uffd, wait.address, u64::from(attachment.page_size));
+        let done = match access {
+            Access::Read => or_if_mapped(uffd.continue_(address, len, true), || uffd.wake(address, len)),
+            // The hint saves a call that would fail. When it is wrong, the thread faults again and gives a better one.
+            Access::Write if wait.protected => uffd.write_protect(address, len, false),
+            Access::Write => {
+                or_if_mapped(uffd.continue_(address, len, false), || uffd.write_protect(address, len, false))
+            }
+        };
+        let Err(error) = done else { return Installed::Done };
+        self.metrics.uffd_failure("install", error.name());
+        match error {
+            OpError::Busy => Installed::Busy,
+            OpError::NoPage => {
+                // `Exists` is of the parts of a larger page that are mapped still.
+                let _ = uffd.poison(address, len);
+                let _ = uffd.wake(address, len);
+                Installed::Poisoned
+            }
+            // Unmapped under our feet; a thread that waits there shall find out.
+            OpError::Unmapped => {
+                let _ = uffd.wake(address, len);
+                Installed::Done
+            }
+            OpError::Gone | OpError::Exists | OpError::Other(_) => {
+                self.end(wait.attachment, format!("cannot map its memory: {error}"));
+                Installed::Done
+            }
+        }
+    }
+}
+
+/// What to do instead when a page is mapped already.
+fn or_if_mapped(
+    done: Result<(), OpError>,
+    instead: impl FnOnce() -> Result<(), OpError>,
+) -> Result<(), OpError> {
+    match done {
+        Err(OpError::Exists) => instead(),
+        other => other,
+    }
+}

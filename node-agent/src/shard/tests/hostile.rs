@@ -1,0 +1,207 @@
+//! Programs and peers that do what they should not.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use pagemesh_protocol::{
+    AgentId, Body, Coherence, Incarnation, Message, PageId, Placement, RegionConfig, RegionId, RequestId,
+    Tuning, Txn,
+};
+use rustix::io::Errno;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::mesh::{Mesh, REGION, Shape, tcp_pair};
+use crate::memory::RegionFile;
+use crate::metrics::Metrics;
+use crate::shard::{AttachmentId, Command, Event, Range, Setup, Shard, ShardHandle};
+use crate::uffd::testing::{Directory, Mapping, new_uffd};
+
+const PAGE: u64 = 4096;
+const PEER: AgentId = AgentId(9);
+
+/// One shard that the test talks to itself, as its control path and as its peer.
+struct Alone {
+    shard: ShardHandle,
+    events: UnboundedReceiver<Event>,
+    file: Arc<RegionFile>,
+    _directory: Directory,
+}
+
+impl Alone {
+    fn start() -> Alone {
+        let directory = Directory::new();
+        let file = Arc::new(RegionFile::create(&directory.0, "region", 4 * PAGE).unwrap());
+        let (sender, events) = unbounded_channel();
+        let metrics = Arc::new(Metrics::new());
+        let setup = Setup {
+            me: AgentId(0),
+            incarnation: Incarnation(1),
+            shards: 1,
+            tuning: Tuning::default(),
+            metrics,
+        };
+        let shard = Shard::spawn(0, setup, sender).unwrap();
+        let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
+        let placement = Placement { epoch: 1, homes: vec![AgentId(0)] };
+        let (page_size, region) = (PAGE as u32, REGION);
+        shard.send(Command::Region { region, file: file.clone(), page_size, config, placement });
+        Alone { shard, events, file, _directory: directory }
+    }
+
+    /// Connects as a peer that sends these bytes, and says why the shard gave the connection up.
+    fn fate_of(&mut self, bytes: &[u8]) -> String {
+        let (mut mine, stream) = tcp_pair();
+        self.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(1), stream });
+        // The shard may have given up before all is written.
+        let _ = mine.write_all(bytes);
+        match self.events.blocking_recv().unwrap() {
+            Event::PeerLost { peer: PEER, reason, .. } => reason,
+            other @ (Event::PeerLost { .. } | Event::AttachmentEnded { .. }) => {
+                panic!("not what was expected: {other:?}")
+            }
+        }
+    }
+
+    fn attach(&self, attachment: AttachmentId, known: Range) -> Mapping {
+        let memory = Mapping::of(&self.file);
+        let uffd = Arc::new(new_uffd());
+        uffd.register(memory.base(), memory.len()).unwrap();
+        self.shard.send(Command::Bind { attachment, region: REGION, uffd });
+        let (done, answer) = oneshot::channel();
+        let range = Range { base: memory.base() + known.base, ..known };
+        self.shard.send(Command::Map { attachment, range, done });
+        answer.blocking_recv().unwrap();
+        memory
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.shard.send(Command::Stop);
+        self.shard.join();
+    }
+}
+
+fn data(region: RegionId, index: u64, payload: u32) -> Vec<u8> {
+    let body = Body::Data {
+        txn: Txn(5),
+        req: RequestId(5),
+        access: pagemesh_protocol::Access::Read,
+        acks: 0,
+        version: Txn(5),
+        push: false,
+    };
+    let mut bytes = Message { page: PageId { region, index }, epoch: 1, body }.encode(payload).to_vec();
+    bytes.resize(bytes.len() + payload as usize, 0xEE);
+    bytes
+}
+
+#[test]
+fn a_peer_that_sends_nonsense_loses_its_connection() {
+    let mut alone = Alone::start();
+    for (bytes, reason) in [
+        (vec![0xFF; 64], "malformed"),
+        (data(REGION, 0, 8192), "a page of 8192 bytes"),
+        (data(REGION, 0, 64), "a page of 64 bytes"),
+        (data(RegionId(1), 0, (2 << 20) + 1), "more than the largest page"),
+    ] {
+        let fate = alone.fate_of(&bytes);
+        assert!(fate.contains(reason), "{fate}");
+    }
+}
+
+#[test]
+fn what_concerns_no_known_page_is_passed_over() {
+    let mut alone = Alone::start();
+    let mut bytes = data(RegionId(1), 0, 8192);
+    bytes.extend(data(REGION, u64::MAX, PAGE as u32));
+    bytes.extend([0xFF; 64]);
+    let fate = alone.fate_of(&bytes);
+    assert!(fate.contains("malformed"), "only what came last was a reason: {fate}");
+}
+
+#[test]
+fn a_region_that_is_not_known_is_answered() {
+    let alone = Alone::start();
+    let (mut mine, stream) = tcp_pair();
+    alone.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(1), stream });
+    mine.write_all(&data(RegionId(1), 0, 8192)).unwrap();
+    loop {
+        let mut frame = [0; 64];
+        mine.read_exact(&mut frame).unwrap();
+        let (message, _) = Message::decode(&frame).unwrap();
+        if message.body == Body::Refused {
+            assert_eq!(message.page.region, RegionId(1));
+            break;
+        }
+    }
+}
+
+#[test]
+fn another_incarnation_is_refused_for_good() {
+    let mut alone = Alone::start();
+    for (incarnation, refuses) in [(1, false), (2, true)] {
+        let (mine, stream) = tcp_pair();
+        alone.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(incarnation), stream });
+        if !refuses {
+            drop(mine);
+        }
+        match alone.events.blocking_recv().unwrap() {
+            Event::PeerLost { refused, .. } => assert_eq!(refused, refuses),
+            other @ Event::AttachmentEnded { .. } => {
+                panic!("not what was expected: {other:?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_whose_contents_a_program_removed_is_an_error_and_not_zeros() {
+    let mesh = Mesh::start(1, Shape::default());
+    let memory = mesh.agents[0].attach(AttachmentId(1));
+    memory.word(0).store(5, SeqCst);
+    mesh.agents[0].file.punch(0, PAGE).unwrap();
+    assert_eq!(memory.read_by_kernel(0), Err(Errno::FAULT));
+    assert_eq!(mesh.agents[0].metric("pagemesh_pages_poisoned_total"), 1);
+}
+
+#[test]
+fn a_fault_where_nothing_was_mapped_ends_the_attachment() {
+    let mut alone = Alone::start();
+    // The program says that it has mapped one page, and touches another.
+    let memory = alone.attach(AttachmentId(4), Range { base: 0, len: PAGE, offset: 0 });
+    memory.word(8).store(1, SeqCst);
+    std::thread::scope(|scope| {
+        let stray = scope.spawn(|| memory.word(PAGE).load(SeqCst));
+        match alone.events.blocking_recv().unwrap() {
+            Event::AttachmentEnded { attachment, reason } => {
+                assert_eq!(attachment, AttachmentId(4));
+                assert!(reason.contains("mapped nothing"), "{reason}");
+            }
+            other @ Event::PeerLost { .. } => {
+                panic!("not what was expected: {other:?}")
+            }
+        }
+        // The shard's descriptor was the last one, so the kernel has let go of the memory.
+        assert_eq!(stray.join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_fault_in_what_was_just_unmapped_is_left_to_the_program() {
+    let alone = Alone::start();
+    let attachment = AttachmentId(4);
+    let memory = alone.attach(attachment, Range { base: 0, len: 4 * PAGE, offset: 0 });
+    let (base, len) = (memory.base(), memory.len());
+    let (done, answer) = oneshot::channel();
+    alone.shard.send(Command::Unmap { attachment, base, len, done });
+    answer.blocking_recv().unwrap();
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| memory.word(0).load(SeqCst));
+        // It faults again and again until the memory is gone, or here: is not watched over any more.
+        alone.shard.send(Command::Detach { attachment });
+        assert_eq!(late.join().unwrap(), 0);
+    });
+}

@@ -1,0 +1,207 @@
+//! A few agents' data paths in one process, joined by real TCP connections, with memory of this process for programs.
+
+use std::collections::BTreeMap;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use pagemesh_protocol::{AgentId, Coherence, Incarnation, Placement, RegionConfig, RegionId, Tuning};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::memory::RegionFile;
+use crate::metrics::Metrics;
+use crate::shard::{AttachmentId, Command, Event, Range, Report, Setup, Shard, ShardHandle, split};
+use crate::uffd::testing::{Directory, Mapping, new_uffd};
+
+pub(super) const REGION: RegionId = RegionId(77);
+
+/// What the region of a test is like.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) pages: u64,
+    pub(super) page_size: u32,
+    pub(super) coherence: Coherence,
+    pub(super) shards: u16,
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape { pages: 4, page_size: 4096, coherence: Coherence::WriteInvalidate, shards: 1 }
+    }
+}
+
+/// One agent.
+pub(super) struct Agent {
+    pub(super) id: AgentId,
+    pub(super) shards: Vec<ShardHandle>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) file: Arc<RegionFile>,
+    shape: Shape,
+    _directory: Directory,
+}
+
+impl Agent {
+    fn start(id: AgentId, shape: Shape) -> (Agent, UnboundedReceiver<Event>) {
+        let directory = Directory::new();
+        let len = shape.pages * u64::from(shape.page_size);
+        let file = Arc::new(RegionFile::create(&directory.0, "region", len).unwrap());
+        let metrics = Arc::new(Metrics::new());
+        let (events, receiver) = unbounded_channel();
+        let setup = Setup {
+            me: id,
+            incarnation: Incarnation(1),
+            shards: shape.shards,
+            tuning: Tuning::default(),
+            metrics: metrics.clone(),
+        };
+        let shards = (0..shape.shards)
+            .map(|shard| Shard::spawn(shard, setup.clone(), events.clone()).unwrap())
+            .collect();
+        (Agent { id, shards, metrics, file, shape, _directory: directory }, receiver)
+    }
+
+    fn declare(&self, homes: &[AgentId]) {
+        for shard in &self.shards {
+            let Shape { pages, page_size, coherence, .. } = self.shape;
+            let placement = Placement { epoch: 1, homes: homes.to_vec() };
+            let (file, config) = (self.file.clone(), RegionConfig { pages, coherence });
+            shard.send(Command::Region { region: REGION, file, page_size, config, placement });
+        }
+    }
+
+    /// Attaches a program that maps the whole region.
+    pub(super) fn attach(&self, attachment: AttachmentId) -> Arc<Mapping> {
+        let memory = Arc::new(Mapping::of(&self.file));
+        let whole = Range { base: memory.base(), len: memory.len(), offset: 0 };
+        let parts = split(whole, REGION, self.shape.page_size.into(), self.shape.shards);
+        for (index, shard) in self.shards.iter().enumerate() {
+            let uffd = Arc::new(new_uffd());
+            shard.send(Command::Bind { attachment, region: REGION, uffd: uffd.clone() });
+            for (_, range) in parts.iter().filter(|(shard, _)| usize::from(*shard) == index) {
+                uffd.register(range.base, range.len).unwrap();
+                let (done, answer) = oneshot::channel();
+                shard.send(Command::Map { attachment, range: *range, done });
+                answer.blocking_recv().unwrap();
+            }
+        }
+        memory
+    }
+
+    pub(super) fn report(&self, shard: usize) -> Report {
+        let (reply, answer) = oneshot::channel();
+        self.shards[shard].send(Command::Report { reply });
+        answer.blocking_recv().unwrap()
+    }
+
+    /// The value of a metric, given as it is written.
+    pub(super) fn metric(&self, name: &str) -> u64 {
+        // A thread goes on before its fault has been counted: let the shards finish what they are at.
+        (0..self.shards.len()).for_each(|shard| drop(self.report(shard)));
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.metrics.registry.gather()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+}
+
+/// Which shard of which two agents, the one with the higher id first.
+type Line = (AgentId, AgentId, u16);
+
+/// Agents that are connected each to each, and are again when a connection breaks.
+pub(super) struct Mesh {
+    pub(super) agents: Arc<Vec<Agent>>,
+    lines: Arc<Mutex<BTreeMap<Line, TcpStream>>>,
+    keepers: Vec<JoinHandle<()>>,
+}
+
+impl Mesh {
+    pub(super) fn start(count: u16, shape: Shape) -> Mesh {
+        let (agents, receivers): (Vec<_>, Vec<_>) =
+            (0..count).map(|id| Agent::start(AgentId(id), shape)).unzip();
+        let agents = Arc::new(agents);
+        let lines = Arc::new(Mutex::new(BTreeMap::new()));
+        let ids: Vec<_> = agents.iter().map(|agent| agent.id).collect();
+        agents.iter().for_each(|agent| agent.declare(&ids));
+        let mesh = Mesh {
+            keepers: receivers
+                .into_iter()
+                .zip(ids)
+                .map(|(events, id)| {
+                    let (agents, lines) = (agents.clone(), lines.clone());
+                    std::thread::spawn(move || keep(id, events, &agents, &lines))
+                })
+                .collect(),
+            agents,
+            lines,
+        };
+        for high in 0..count {
+            for low in 0..high {
+                for shard in 0..shape.shards {
+                    connect(&mesh.agents, &mesh.lines, (AgentId(high), AgentId(low), shard));
+                }
+            }
+        }
+        mesh
+    }
+
+    /// Breaks a connection, wherever in a message it may be.
+    pub(super) fn cut(&self, high: u16, low: u16) {
+        let lines = self.lines.lock().unwrap();
+        // It may be broken already.
+        let _ = lines[&(AgentId(high), AgentId(low), 0)].shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        for shard in self.agents.iter().flat_map(|agent| &agent.shards) {
+            shard.send(Command::Stop);
+        }
+        for shard in self.agents.iter().flat_map(|agent| &agent.shards) {
+            shard.join();
+        }
+        // The shards held the senders of events.
+        self.keepers.drain(..).for_each(|keeper| keeper.join().unwrap());
+    }
+}
+
+fn keep(
+    id: AgentId,
+    mut events: UnboundedReceiver<Event>,
+    agents: &[Agent],
+    lines: &Mutex<BTreeMap<Line, TcpStream>>,
+) {
+    while let Some(event) = events.blocking_recv() {
+        match event {
+            Event::PeerLost { shard, peer, refused, reason } => {
+                assert!(!refused, "agent {} refuses agent {}: {reason}", id.0, peer.0);
+                if peer < id {
+                    connect(agents, lines, (id, peer, shard));
+                }
+            }
+            Event::AttachmentEnded { attachment, reason } => {
+                panic!("attachment {} ended: {reason}", attachment.0);
+            }
+        }
+    }
+}
+
+fn connect(agents: &[Agent], lines: &Mutex<BTreeMap<Line, TcpStream>>, line: Line) {
+    let (high, low, shard) = line;
+    let (one, other) = tcp_pair();
+    lines.lock().unwrap().insert(line, one.try_clone().unwrap());
+    for (agent, peer, stream) in [(high, low, one), (low, high, other)] {
+        let shard = &agents[usize::from(agent.0)].shards[usize::from(shard)];
+        shard.send(Command::Peer { peer, incarnation: Incarnation(1), stream });
+    }
+}
+
+/// Both ends of a connection.
+pub(super) fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (other, _) = listener.accept().unwrap();
+    one.set_nodelay(true).unwrap();
+    other.set_nodelay(true).unwrap();
+    (one, other)
+}

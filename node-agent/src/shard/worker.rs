@@ -1,0 +1,149 @@
+//! The loop of a shard: waits for whatever comes next, has it worked on, and sends what has come of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use pagemesh_protocol::{AgentId, Input};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::engine::Engine;
+use super::links::Receiver;
+use super::poller::{Poller, Ready, Token};
+use super::{AttachmentId, Command, Event, Setup};
+use crate::metrics::Metrics;
+use crate::peer::Received;
+
+/// How soon to try again when a program's memory map was changing.
+const BUSY_NANOS: u64 = 50_000;
+
+pub(super) struct Worker {
+    index: u16,
+    pub(super) engine: Engine,
+    pub(super) poller: Poller,
+    pub(super) receivers: BTreeMap<AgentId, Receiver>,
+    pub(super) stopping: bool,
+    commands: mpsc::Receiver<Command>,
+    bell: Arc<OwnedFd>,
+    events: UnboundedSender<Event>,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        index: u16,
+        setup: Setup,
+        events: UnboundedSender<Event>,
+        commands: mpsc::Receiver<Command>,
+        bell: Arc<OwnedFd>,
+    ) -> io::Result<Worker> {
+        let poller = Poller::new()?;
+        poller.add(&*bell, Token::Commands)?;
+        // A turn is 50 us; the kernel would by default wait as long again before it wakes us.
+        rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
+        let metrics = setup.metrics.clone();
+        let engine = Engine::new(index, setup);
+        let (receivers, stopping) = (BTreeMap::new(), false);
+        Ok(Worker { index, engine, poller, receivers, stopping, commands, bell, events, metrics })
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.stopping {
+            self.round();
+        }
+    }
+
+    fn round(&mut self) {
+        let ready = self.poller.wait(self.patience()).expect("epoll works on descriptors of our own");
+        for at in 0..ready {
+            let ready = self.poller.ready(at);
+            match ready.token {
+                Token::Commands => self.take_commands(),
+                Token::Attachment(id) => self.take_faults(id, ready),
+                Token::Peer(peer) => self.take_frames(peer, ready),
+            }
+        }
+        if self.engine.nanos_to_deadline() == Some(0) {
+            self.engine.step(Input::Tick, &[]);
+        }
+        self.engine.retry_busy();
+        self.settle();
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let busy = self.engine.executor.waits.any_busy().then_some(BUSY_NANOS);
+        let nanos = self.engine.nanos_to_deadline().into_iter().chain(busy).min();
+        nanos.map(Duration::from_nanos)
+    }
+
+    fn take_commands(&mut self) {
+        let mut count = [0; 8];
+        // Cleared before looking: what is sent after this rings again.
+        let _ = rustix::io::read(&*self.bell, &mut count[..]);
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+    }
+
+    fn take_faults(&mut self, id: AttachmentId, ready: Ready) {
+        if ready.failed {
+            // The kernel says so when the program has made the descriptor blocking, which could make us wait.
+            return self.engine.executor.programs.end(id, "it has changed its userfaultfd");
+        }
+        self.engine.serve_faults(id);
+    }
+
+    /// Receives once from a peer and takes up all frames that are whole.
+    fn take_frames(&mut self, peer: AgentId, ready: Ready) {
+        let executor = &mut self.engine.executor;
+        if ready.writable {
+            executor.senders.flush_one(peer, &self.poller, &mut executor.pool);
+        }
+        let Some(receiver) = self.receivers.get_mut(&peer).filter(|_| ready.readable) else { return };
+        match receiver.inbox.receive(&*receiver.stream) {
+            Ok(Received::Bytes) => {}
+            Ok(Received::Nothing) => return,
+            Ok(Received::Closed) => {
+                return executor.senders.lose(peer, "it closed the connection".into(), false);
+            }
+            Err(errno) => return executor.senders.lose(peer, format!("cannot receive: {errno}"), false),
+        }
+        while !self.engine.executor.senders.is_lost(peer) {
+            let taken = match receiver.inbox.take() {
+                Ok(Some(frame)) => self.engine.on_frame(peer, frame),
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                self.metrics.frame_refused(error.name());
+                self.engine.executor.senders.lose(peer, error.to_string(), false);
+            }
+        }
+    }
+
+    /// Ends a round: sends what is queued and takes leave of connections and attachments that cannot go on. That one
+    /// connection is gone may be reason to send something over another.
+    fn settle(&mut self) {
+        loop {
+            let executor = &mut self.engine.executor;
+            executor.senders.flush(&self.poller, &mut executor.pool);
+            let Some(lost) = executor.senders.lost.pop() else { break };
+            if self.disconnect(lost.peer) {
+                self.metrics.connection_lost();
+            }
+            let (shard, peer) = (self.index, lost.peer);
+            self.tell(Event::PeerLost { shard, peer, reason: lost.reason, refused: lost.refused });
+        }
+        while let Some((attachment, reason)) = self.engine.executor.programs.ended.pop() {
+            self.detach(attachment);
+            self.tell(Event::AttachmentEnded { attachment, reason });
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // The control path outlives its shards but for the very end.
+        let _ = self.events.send(event);
+    }
+}

@@ -1,0 +1,218 @@
+//! userfaultfd: a thin, safe layer over its ioctls.
+//!
+//! Architecture invariant: no other module issues a userfaultfd ioctl. What an operation means for a page's state is
+//! decided by [`crate::shard`]; here each is one system call, and each errno one value of a closed enum.
+
+mod abi;
+mod error;
+mod probe;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+pub use error::{OpError, UffdError};
+pub use probe::{DEVICE, Feature, Features, NEEDED, create, probe};
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// The kernel's own page size, in which it installs and counts.
+pub const KERNEL_PAGE: u64 = 4096;
+
+/// Messages that one [`Uffd::read`] takes at most.
+pub const READ_BATCH: usize = 32;
+
+/// Tells `preadv2` that the descriptor has no position.
+const NO_OFFSET: u64 = u64::MAX;
+
+/// A program touched memory that it may not access so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Where, to the byte.
+    pub address: u64,
+    /// It was a store.
+    pub write: bool,
+    /// The page is mapped, but write-protected.
+    pub protected: bool,
+}
+
+/// What one [`Uffd::read`] brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Faults put into the caller's array.
+    pub faults: usize,
+    /// Messages that were no page faults and have been dropped. We ask for none, so there should be none.
+    pub strange: usize,
+}
+
+/// A program's userfaultfd, set up with the features that pagemesh needs.
+#[derive(Debug)]
+pub struct Uffd {
+    fd: OwnedFd,
+}
+
+impl Uffd {
+    /// Takes a descriptor that a program has passed. It is not trusted to be what the program says.
+    ///
+    /// # Errors
+    /// It is no userfaultfd, it is in use already, or the kernel lacks a feature.
+    pub fn adopt(fd: OwnedFd) -> Result<Uffd, UffdError> {
+        // Before any ioctl: on another kind of descriptor the same numbers could mean anything.
+        let link = rustix::fs::readlink(proc_path(&fd), Vec::new())?;
+        if link.as_bytes() != b"anon_inode:[userfaultfd]" {
+            return Err(UffdError::NotUserfaultfd(link.to_string_lossy().into_owned()));
+        }
+        // Without it epoll reports nothing but an error. The program shares the file description and can undo this;
+        // `read` does not rely on it.
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+
+        let needed = probe::needed_bits();
+        let mut api = abi::Api { api: abi::API_VERSION, features: needed, ioctls: 0 };
+        match abi::api(&fd, &mut api) {
+            Ok(()) => Ok(Uffd { fd }),
+            // EINVAL has two causes.
+            Err(Errno::INVAL) if probe().is_ok_and(|features| features.missing().count() == 0) => {
+                Err(UffdError::AlreadyOpened)
+            }
+            Err(Errno::INVAL) => Err(UffdError::Unsupported),
+            Err(errno) => Err(UffdError::System(errno)),
+        }
+    }
+
+    /// Asks for the faults in `[base, base + len)`: missing pages, unmapped pages and stores to protected pages.
+    ///
+    /// # Errors
+    /// The span is not a shared, writable mapping of a region file, or is registered elsewhere.
+    pub fn register(&self, base: u64, len: u64) -> Result<(), OpError> {
+        let mode = abi::REGISTER_MISSING | abi::REGISTER_WP | abi::REGISTER_MINOR;
+        let mut register = abi::Register { span: abi::Span { start: base, len }, mode, ioctls: 0 };
+        abi::register(&self.fd, &mut register).map_err(OpError::from_errno)
+    }
+
+    /// Gives the span back to the kernel. Threads that wait there go on, onto whatever the file has: only for a
+    /// program that must not see region pages any more.
+    ///
+    /// # Errors
+    /// The span is not mapped, or the process is gone.
+    pub fn unregister(&self, base: u64, len: u64) -> Result<(), OpError> {
+        abi::unregister(&self.fd, &mut abi::Span { start: base, len }).map_err(OpError::from_errno)
+    }
+
+    /// Maps the pages of the file under the span, write-protected or writable, and wakes who waits there.
+    ///
+    /// # Errors
+    /// [`OpError::Exists`] if a part was mapped already: that part is as it was, the rest has been mapped, and
+    /// nobody who waits for the part that existed has been woken.
+    pub fn continue_(&self, base: u64, len: u64, protected: bool) -> Result<(), OpError> {
+        let mode = if protected { abi::CONTINUE_WP } else { 0 };
+        install(base, len, |span| {
+            let mut argument = abi::Install { span, mode, done: 0 };
+            abi::continue_(&self.fd, &mut argument).map_err(|errno| (errno, argument.done))
+        })
+    }
+
+    /// Makes every access to the span a SIGBUS, until it is mapped again, and wakes who waits there.
+    ///
+    /// # Errors
+    /// [`OpError::Exists`] as for [`Uffd::continue_`].
+    pub fn poison(&self, base: u64, len: u64) -> Result<(), OpError> {
+        install(base, len, |span| {
+            let mut argument = abi::Install { span, mode: 0, done: 0 };
+            abi::poison(&self.fd, &mut argument).map_err(|errno| (errno, argument.done))
+        })
+    }
+
+    /// Write-protects the span, or lets programs write to it and wakes who waits there.
+    ///
+    /// # Errors
+    /// The span is not mapped, or the process is gone.
+    pub fn write_protect(&self, base: u64, len: u64, on: bool) -> Result<(), OpError> {
+        let mode = if on { abi::WRITEPROTECT_WP } else { 0 };
+        let mut argument = abi::WriteProtect { span: abi::Span { start: base, len }, mode };
+        abi::write_protect(&self.fd, &mut argument).map_err(OpError::from_errno)
+    }
+
+    /// Lets all who wait in the span try their access again.
+    ///
+    /// # Errors
+    /// None that depends on the span being mapped.
+    pub fn wake(&self, base: u64, len: u64) -> Result<(), OpError> {
+        abi::wake(&self.fd, &mut abi::Span { start: base, len }).map_err(OpError::from_errno)
+    }
+
+    /// Takes the faults that are there, at most [`READ_BATCH`]. Never waits, whatever the program has done to the
+    /// descriptor.
+    ///
+    /// # Errors
+    /// Reading failed in another way than finding nothing.
+    pub fn read(&self, faults: &mut [Fault; READ_BATCH]) -> Result<Batch, Errno> {
+        let mut bytes = [0; READ_BATCH * abi::MESSAGE_LEN];
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let len = match rustix::io::preadv2(&self.fd, &mut parts, NO_OFFSET, ReadWriteFlags::NOWAIT) {
+            Ok(len) => len,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(errno) => return Err(errno),
+        };
+        let mut batch = Batch::default();
+        for message in bytes[..len].chunks_exact(abi::MESSAGE_LEN) {
+            if let Some(fault) = parse(message) {
+                faults[batch.faults] = fault;
+                batch.faults += 1;
+            } else {
+                batch.strange += 1;
+            }
+        }
+        Ok(batch)
+    }
+}
+
+impl AsFd for Uffd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn proc_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// A `struct uffd_msg`: event at 0, then for a page fault flags at 8 and the address at 16.
+fn parse(message: &[u8]) -> Option<Fault> {
+    let word = |at: usize| Some(u64::from_ne_bytes(message.get(at..at + 8)?.try_into().ok()?));
+    if message.first() != Some(&abi::EVENT_PAGEFAULT) {
+        return None;
+    }
+    let flags = word(8)?;
+    Some(Fault {
+        address: word(16)?,
+        // A store to a protected page carries both flags; either says that it stores.
+        write: flags & (abi::PAGEFAULT_WRITE | abi::PAGEFAULT_WP) != 0,
+        protected: flags & abi::PAGEFAULT_WP != 0,
+    })
+}
+
+/// Runs an installing operation over a whole span. The kernel stops at the first of its own pages that is there
+/// already: reclaim or the program itself may have unmapped any part of one of our larger pages, so step over it.
+fn install(
+    base: u64,
+    len: u64,
+    mut operation: impl FnMut(abi::Span) -> Result<(), (Errno, i64)>,
+) -> Result<(), OpError> {
+    let (mut start, end) = (base, base + len);
+    let mut existed = false;
+    while start < end {
+        match operation(abi::Span { start, len: end - start }) {
+            Ok(()) => break,
+            Err((Errno::AGAIN, done)) if done > 0 => start += done.cast_unsigned(),
+            Err((Errno::EXIST, _)) => {
+                existed = true;
+                start += KERNEL_PAGE;
+            }
+            Err((errno, _)) => return Err(OpError::from_errno(errno)),
+        }
+    }
+    if existed { Err(OpError::Exists) } else { Ok(()) }
+}

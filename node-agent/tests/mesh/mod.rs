@@ -1,0 +1,193 @@
+//! A mesh of real agents for tests: one process each, joined by TCP, in a directory of their own. Everything ends when
+//! the [`Mesh`] is dropped.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
+
+pub mod http;
+pub mod proxy;
+pub mod worker;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use proxy::Proxy;
+
+/// How long anything may take that must happen in the end. Generous: the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Waits until `condition` gives a value.
+///
+/// # Panics
+/// When the deadline passes, with what was waited for.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A region to declare.
+#[derive(Clone, Debug)]
+pub struct RegionSpec {
+    pub name: &'static str,
+    pub size: &'static str,
+    pub coherence: &'static str,
+}
+
+/// How the agents reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wires {
+    /// Directly.
+    Direct,
+    /// Through proxies, which can cut connections.
+    Cuttable,
+}
+
+pub struct Mesh {
+    dir: PathBuf,
+    pub agents: Vec<Agent>,
+    pub proxies: Vec<Proxy>,
+}
+
+pub struct Agent {
+    pub dir: PathBuf,
+    pub process: Child,
+    pub http: SocketAddr,
+    listen: SocketAddr,
+}
+
+impl Agent {
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("agent.sock")
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Mesh {
+    /// Starts `nodes` agents with these regions, every agent a home of each, and waits until all are ready.
+    pub fn start(nodes: usize, regions: &[RegionSpec], wires: Wires, shards: u16) -> Mesh {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/dev/shm/pagemesh-test-mesh-{}-{number}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a directory in the tmpfs");
+        let mut mesh = Mesh { dir, agents: Vec::new(), proxies: Vec::new() };
+        for node in 0..nodes {
+            let agent = start_agent(&mesh.dir.join(format!("node-{node}")), node, shards);
+            mesh.agents.push(agent);
+        }
+        mesh.declare(regions, wires);
+        for (node, agent) in mesh.agents.iter().enumerate() {
+            until(&format!("agent {node} to be ready"), || {
+                (http::get(agent.http, "/readyz")?.0 == 200).then_some(())
+            });
+        }
+        mesh
+    }
+
+    /// Writes each agent's objects: the addresses differ where there are proxies.
+    fn declare(&mut self, regions: &[RegionSpec], wires: Wires) {
+        let listens: Vec<SocketAddr> = self.agents.iter().map(|a| a.listen).collect();
+        for node in 0..self.agents.len() {
+            let mut objects = String::new();
+            for (peer, listen) in listens.iter().enumerate() {
+                let mut address = *listen;
+                // Agents of higher number dial.
+                if wires == Wires::Cuttable && peer < node {
+                    let proxy = Proxy::start(address);
+                    address = proxy.address();
+                    self.proxies.push(proxy);
+                }
+                objects += &format!(
+                    "---\napiVersion: pagemesh.io/v1alpha1\nkind: Agent\nmetadata: {{name: node-{peer}}}\n\
+                     spec: {{id: {peer}}}\nstatus: {{address: \"{address}\"}}\n"
+                );
+            }
+            let homes: Vec<String> = (0..listens.len()).map(|n| format!("node-{n}")).collect();
+            for RegionSpec { name, size, coherence } in regions {
+                objects += &format!(
+                    "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}}}\n\
+                     spec: {{size: {size}, coherence: {coherence}}}\n\
+                     status: {{placement: {{epoch: 1, homes: [{}]}}}}\n",
+                    homes.join(", ")
+                );
+            }
+            let folder = self.agents[node].dir.join("objects");
+            fs::write(folder.join(".new"), objects).expect("objects are written");
+            fs::rename(folder.join(".new"), folder.join("mesh.yaml")).expect("objects are renamed");
+        }
+    }
+
+    pub fn socket(&self, node: usize) -> PathBuf {
+        self.agents[node].socket()
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A counter or gauge, summed over its labels, at one agent.
+    pub fn metric(&self, node: usize, name: &str) -> f64 {
+        let (_, body) = http::get(self.agents[node].http, "/metrics").expect("the agent answers");
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            (rest.starts_with(['{', ' '])).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        body.lines().filter_map(value).sum()
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for agent in &self.agents {
+                let log = fs::read_to_string(agent.dir.join("log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(15).collect();
+                eprintln!("--- end of {}:", agent.dir.join("log").display());
+                last.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
+        }
+        self.agents.iter_mut().for_each(Agent::kill);
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn start_agent(dir: &Path, node: usize, shards: u16) -> Agent {
+    fs::create_dir_all(dir.join("objects")).expect("a directory for objects");
+    let log = fs::File::create(dir.join("log")).expect("a log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagemesh-agent"));
+    command
+        .args(["--name", &format!("node-{node}"), "--id", &node.to_string(), "--shards", &shards.to_string()])
+        .args([Path::new("--objects"), &dir.join("objects"), Path::new("--dir"), dir])
+        .args([Path::new("--memory-dir"), &dir.join("memory")])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a descriptor"))
+        .stderr(log);
+    let process = die_with_us(&mut command).spawn().expect("the agent's program is there");
+    let info = until(&format!("agent {node} to start"), || fs::read_to_string(dir.join("agent.json")).ok());
+    let info: serde_json::Value = serde_json::from_str(&info).expect("agent.json is JSON");
+    let address =
+        |field: &str| info[field].as_str().and_then(|a| a.parse().ok()).expect("agent.json has addresses");
+    Agent { dir: dir.to_owned(), process, http: address("http"), listen: address("listen") }
+}
+
+/// Ends the command's process when the test's thread ends, however that happens.
+pub fn die_with_us(command: &mut Command) -> &mut Command {
+    let die = || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(Into::into)
+    };
+    // SAFETY: a single system call, which is all that may be done between fork and exec.
+    unsafe { command.pre_exec(die) }
+}
