@@ -29,7 +29,7 @@ demo: need-cargo need-cc need-python ## Three nodes on this machine share memory
 test: need-cargo need-cc need-python binaries ## All tests, those on the real kernel and 2,000 seeds of the simulation included
 	$(CARGO) test --workspace --exclude pagemesh-protocol
 	$(CARGO) test --release -p pagemesh-protocol
-	$(CARGO) test --release -p pagemesh-protocol --features mutations
+	$(CARGO) test --release -p pagemesh-protocol --features mutations --test mutations
 
 check: lint test ## All that CI runs but the demo: lint, then test
 

@@ -72,7 +72,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<String> {
 
 /// `value` as YAML.
 pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String> {
-    serde_saphyr::to_string(value).context("this is not expressible as YAML")
+    serde_yaml::to_string(value).context("this is not expressible as YAML")
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is no failure.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_saphyr::{DefaultMessageFormatter, MessageFormatter};
+use serde_yaml::{DefaultMessageFormatter, MessageFormatter};
 use thiserror::Error;
 
 use crate::{API_VERSION, Agent, AgentSpec, AgentStatus, Region, RegionSpec, RegionStatus};
@@ -203,13 +203,13 @@ impl Document<'_> {
 
     fn read<T: DeserializeOwned>(&self, number: usize) -> Result<T, ParseError> {
         // Our objects need no aliases; a few are harmless, exponentially many are an attack.
-        let options = serde_saphyr::options! {
+        let options = serde_yaml::options! {
             with_snippet: false,
-            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
+            alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 10_000 },
         };
         let mut field = None;
         let result =
-            serde_saphyr::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
+            serde_yaml::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
                 let mut track = serde_path_to_error::Track::new();
                 T::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track)).inspect_err(
                     |_| {

@@ -3,7 +3,7 @@
 mod args;
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use args::{Args, LogFormat, PreflightArgs, PreflightFormat, RunArgs, Subcommand};
 
@@ -35,21 +35,30 @@ const SHARDS_DEFAULT_MAX: usize = 4;
 /// How long to wait at the end for threads that the kernel holds up.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-fn main() -> Result<ExitCode> {
-    match Args::parse() {
-        Args { command: Some(Subcommand::Preflight(args)), .. } => report(&args),
-        Args { command: None, run: Some(args) } => run(&args).map(|()| ExitCode::SUCCESS),
+fn main() -> ExitCode {
+    let result = match Args::parse() {
+        Args { command: Some(Subcommand::Preflight(args)), .. } => return report(&args),
+        Args { command: None, run: Some(args) } => run(&args),
         Args { command: None, run: None } => unreachable!("clap asks for one or the other"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn report(args: &PreflightArgs) -> Result<ExitCode> {
+fn report(args: &PreflightArgs) -> ExitCode {
     let findings = preflight::evaluate(&preflight::gather(&args.memory_dir));
-    match args.output {
-        PreflightFormat::Table => print!("{}", preflight::table(&findings)),
-        PreflightFormat::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-    }
-    Ok(if preflight::passes(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let text = match args.output {
+        PreflightFormat::Table => preflight::table(&findings),
+        PreflightFormat::Json => preflight::json(&findings),
+    };
+    // Whoever does not want the whole report still wants the exit status.
+    let _ = io::stdout().write_all(text.as_bytes());
+    if preflight::passes(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(args: &RunArgs) -> Result<()> {

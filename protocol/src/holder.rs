@@ -131,7 +131,7 @@ impl Node {
         let page = message.page;
         let waiting = self.requests.get(page).is_some();
         let (untouched_max, now) = (self.tuning.updates_untouched_max, step.now);
-        let here = self.page(page);
+        let here = self.page_mut(page);
         // A reader that the last update has reached already is told again. No update comes too late: until the home
         // has dropped its copy, and said so behind the update, nobody writes.
         let news = here.state == PageState::Invalid && here.version < version;
@@ -143,7 +143,7 @@ impl Node {
             }
             step.out.push(Output::Store { page });
             self.arrived(step, page, PageState::Shared, version);
-            let here = self.page(page);
+            let here = self.page_mut(page);
             here.untouched = untouched;
             if waiting {
                 step.out.push(Output::Map { page, access: Access::Read });
@@ -155,7 +155,7 @@ impl Node {
                 }
             }
         }
-        if req != RequestId::NONE {
+        if self.page(page).state != PageState::Invalid {
             self.answered_by_update(step, page, txn, req);
         }
     }

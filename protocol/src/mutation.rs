@@ -20,7 +20,9 @@ pub enum Mutation {
     GrantBeforeAcks,
     /// A home takes its list of sharers for proof that a requester has the current contents.
     IgnoreVersion,
-    /// A requester does not tell the home again that it is done.
+    /// A requester that is answered for the second time does not tell the home again that it is done.
+    ForgetDone,
+    /// A requester that is asked whether it is done does not answer.
     IgnoreProbe,
     /// A holder lets its programs write on when it has shared the page.
     KeepWritable,
@@ -37,7 +39,7 @@ pub enum Mutation {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 14] = [
+    pub const ALL: [Mutation; 15] = [
         Mutation::AckBeforeInvalidating,
         Mutation::SkipSharer,
         Mutation::ForgetRetry,
@@ -46,6 +48,7 @@ impl Mutation {
         Mutation::FreeEarly,
         Mutation::GrantBeforeAcks,
         Mutation::IgnoreVersion,
+        Mutation::ForgetDone,
         Mutation::IgnoreProbe,
         Mutation::KeepWritable,
         Mutation::ForgetTargets,

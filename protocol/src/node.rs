@@ -198,7 +198,11 @@ impl Node {
         let home = region.placement.home(page);
         let violation = if page.index >= region.config.pages {
             Some(Violation::NoSuchPage)
-        } else if from.0.max(body.requester().map_or(0, |r| r.0)) >= AgentId::LIMIT {
+        } else if from.0 >= AgentId::LIMIT
+            || from == self.me
+            || body.requester().is_some_and(|r| r.0 >= AgentId::LIMIT || r == self.me)
+        {
+            // A home demands nothing of a requester for itself; and what this node says to itself is not sent.
             Some(Violation::BadAgent)
         } else if body.route() == Route::ToHome && home != self.me {
             Some(Violation::NotHome)
@@ -246,7 +250,7 @@ impl Node {
             }
         }
         while let Some((page, _)) = self.turn_overs.take_where(|due| *due <= now) {
-            let Page { state, version, .. } = *self.page(page);
+            let Page { state, version, .. } = self.page(page);
             if state == PageState::Exclusive {
                 self.send(step, self.home(page), page, Body::TurnOver { version });
             }
@@ -288,7 +292,12 @@ impl Node {
         self.region(page).config.coherence == Coherence::WriteUpdate
     }
 
-    pub(crate) fn page(&mut self, page: PageId) -> &mut Page {
+    /// What this node has of a page. Looking makes no entry for one that was never here.
+    pub(crate) fn page(&self, page: PageId) -> Page {
+        self.region(page).pages.get(page.index).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn page_mut(&mut self, page: PageId) -> &mut Page {
         self.regions
             .get_mut(&page.region)
             .expect("the door lets only known regions in")

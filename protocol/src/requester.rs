@@ -36,11 +36,11 @@ impl Node {
         if self.regions.get(&page.region).is_none_or(|r| page.index >= r.config.pages) {
             return step.out.push(Output::Violation { from: self.me, reason: Violation::NoSuchPage });
         }
-        let here = self.page(page);
-        if enough(here.state, access) {
-            here.untouched = 0;
+        let state = self.page(page).state;
+        if enough(state, access) {
+            self.page_mut(page).untouched = 0;
             // As much as the node has: a load that maps a page writable saves the store its fault.
-            let access = if here.state == PageState::Exclusive { Access::Write } else { Access::Read };
+            let access = if state == PageState::Exclusive { Access::Write } else { Access::Read };
             return step.out.push(Output::Map { page, access });
         }
         match self.requests.get_mut(page) {
@@ -63,7 +63,7 @@ impl Node {
 
     /// Says what is wanted and what is here. Safe to repeat at any time.
     pub(crate) fn send_get(&mut self, step: &mut Step<'_>, page: PageId, req: RequestId, access: Access) {
-        let Page { state, version, .. } = *self.page(page);
+        let Page { state, version, .. } = self.page(page);
         let have = if state == PageState::Invalid { Txn::NONE } else { version };
         self.send(step, self.home(page), page, Body::Get { req, access, have });
     }
@@ -77,7 +77,7 @@ impl Node {
         }
         let closed = access == Access::Read && from == self.home(page);
         let answer = Answer { txn, access, acks, version, push, closed };
-        if !self.awaits_answer(page, req) {
+        if !self.awaits_answer(step, page, req, answer) {
             return;
         }
         let here = self.page(page);
@@ -94,7 +94,7 @@ impl Node {
         let page = message.page;
         let closed = access == Access::Read;
         let answer = Answer { txn, access, acks, version, push, closed };
-        if !self.awaits_answer(page, req) {
+        if !self.awaits_answer(step, page, req, answer) {
             return;
         }
         let state = self.page(page).state;
@@ -108,9 +108,19 @@ impl Node {
         self.answered(step, page, answer);
     }
 
-    /// Whether request `req` is still open and has no answer yet. If it is not open, this is a repetition.
-    fn awaits_answer(&self, page: PageId, req: RequestId) -> bool {
-        self.requests.get(page).is_some_and(|r| r.req == req && r.answer.is_none())
+    /// Whether request `req` is still open and has no answer yet. If it was completed before, then the home has missed
+    /// the news and is told again. That is all the memory of completed requests that is needed, since no number is
+    /// used twice.
+    fn awaits_answer(&mut self, step: &mut Step<'_>, page: PageId, req: RequestId, answer: Answer) -> bool {
+        match self.requests.get(page) {
+            Some(request) if request.req == req => request.answer.is_none(),
+            Some(_) | None => {
+                if !answer.closed && !self.mutated(Mutation::ForgetDone) {
+                    self.send(step, self.home(page), page, Body::Done { txn: answer.txn, req });
+                }
+                false
+            }
+        }
     }
 
     fn answered(&mut self, step: &mut Step<'_>, page: PageId, answer: Answer) {
@@ -160,7 +170,7 @@ impl Node {
     pub(crate) fn arrived(&mut self, step: &mut Step<'_>, page: PageId, state: PageState, version: Txn) {
         self.set_state(page, state);
         let turn_ends = step.now.after(self.tuning.turn_nanos);
-        let here = self.page(page);
+        let here = self.page_mut(page);
         (here.version, here.turn_ends, here.untouched) = (version, turn_ends, 0);
     }
 

@@ -67,7 +67,7 @@ impl Objects {
     /// Writes the Regions, and an Agent for each of `agents`, for the agents to read.
     pub(super) fn write(&self, dir: &Path, agents: &[AgentInfo]) -> Result<()> {
         let objects: Vec<Agent> = agents.iter().map(agent).collect();
-        put(dir, "agents.yaml", &serde_saphyr::to_string_multiple(&objects)?)?;
+        put(dir, "agents.yaml", &serde_yaml::to_string_multiple(&objects)?)?;
         for (region, valid) in &self.regions {
             let name = format!("region-{}.{}.yaml", valid.namespace, valid.name);
             put(dir, &name, &yaml(region)?)?;
@@ -163,7 +163,7 @@ mod tests {
             socket: "/x".into(),
         });
         let agents: Vec<Agent> = infos.iter().map(agent).collect();
-        let text = serde_saphyr::to_string_multiple(&agents).expect("YAML");
+        let text = serde_yaml::to_string_multiple(&agents).expect("YAML");
         assert_eq!(parse_objects(&text).expect("readable").len(), 2, "{text}");
     }
 

@@ -19,8 +19,8 @@
 //! - A child of `vfork` shares our memory but not our descriptors. It is recognised by its process number and changes
 //!   nothing in our tables.
 //!
-//! A region's descriptor can be mapped, measured, duplicated and closed, and no more: `read`, `write`, `lseek` and file locks
-//! fail with `EBADF`. `/dev/shm/NAME` is not a region's path; only `shm_open` opens regions.
+//! A region's descriptor can be mapped, measured, duplicated and closed, and no more: `read`, `write`, `lseek` and file
+//! locks fail with `EBADF`. `/dev/shm/NAME` is not a region's path; only `shm_open` opens regions.
 //!
 //! What it cannot see: system calls that do not pass through libc's names (Go, static programs), descriptors that come over
 //! a Unix socket, and children of a bare `clone` or `_Fork`, which find no mapping and end with SIGSEGV if they touch it.

@@ -1,5 +1,5 @@
-//! `fstat` and its kin: a region's size is what a program gave it by `ftruncate`, else all of it. Its file is larger, by the
-//! header page. Async-signal-safe, but on a region it may wait for another node.
+//! `fstat` and its kin: a region's size is what a program gave it by `ftruncate`, else all of it. Its file is larger, by
+//! the header page. Async-signal-safe, but on a region it may wait for another node.
 
 use core::ffi::{c_char, c_int, c_uint};
 

@@ -7,15 +7,15 @@ use pagemesh::Region;
 use crate::arena::Arena;
 use crate::number;
 
-/// `count SOCKET REGION WORD OWN TIMES`: adds 1 to the region's word `WORD` so many times (0: for ever), and after each
-/// time says in word `OWN` how many it has done.
+/// `count SOCKET REGION WORD OWN TIMES`: adds 1 to the region's word `WORD` so many times (0: until the word behind `OWN` is
+/// not 0), and after each time says in word `OWN` how many it has done.
 pub(crate) fn count(region: &Region, args: &[String]) -> Result<(), String> {
     let (word, own, times): (usize, usize, u64) = (number(args, 0)?, number(args, 1)?, number(args, 2)?);
     let before = region.words()[own].load(SeqCst);
     for done in 1.. {
         region.words()[word].fetch_add(1, SeqCst);
         region.words()[own].store(before + done, SeqCst);
-        if done == times {
+        if done == times || (times == 0 && region.words()[own + 1].load(SeqCst) != 0) {
             break;
         }
     }

@@ -1,7 +1,7 @@
 //! The door for programs: docs/src/attach-protocol.md.
 //!
-//! [`packet`] is the protocol in bytes, [`socket`] moves packets and descriptors, [`session`] is the life of one
-//! connection, [`ranges`] what it has mapped; here is the listener. A program is never trusted: what it sends is
+//! `packet` is the protocol in bytes, `socket` moves packets and descriptors, `session` is the life of one
+//! connection, `ranges` what it has mapped; here is the listener. A program is never trusted: what it sends is
 //! checked once, in one of these files.
 
 mod listener;
@@ -101,7 +101,7 @@ impl Server {
                 }
                 Err(_) => {
                     debug!("turned a program away: too many attachments");
-                    session::turn_away(&connection, &shared).await;
+                    session::turn_away(&connection, &shared);
                 }
             }
         }

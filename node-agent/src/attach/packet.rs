@@ -55,7 +55,8 @@ pub enum PacketError {
     Foreign,
     /// Another version.
     #[error(
-        "the program speaks version {0} of the attach protocol and this agent version {VERSION}: install the same release on both sides"
+        "the program speaks version {0} of the attach protocol and this agent version {VERSION}: install the same \
+         release on both sides"
     )]
     Version(u16),
     /// A kind that no program may send.

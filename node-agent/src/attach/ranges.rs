@@ -52,7 +52,7 @@ impl Ranges {
     /// Adds a span, unless it is not allowed.
     pub(super) fn map(&mut self, range: Range) -> Result<(), RangeError> {
         let end = self.check_span(range.base, range.len)?;
-        if range.offset % self.page_size != 0 {
+        if !range.offset.is_multiple_of(self.page_size) {
             return Err(RangeError::PageSize(self.page_size));
         }
         if range.offset.checked_add(range.len).is_none_or(|end| end > self.file_len) {
@@ -77,7 +77,7 @@ impl Ranges {
             // Pages are counted from where the span begins: its address need not be a multiple of the page size.
             let from = base.max(range.base) - range.base;
             let to = (end - range.base).min(range.len);
-            if from % self.page_size != 0 || to % self.page_size != 0 {
+            if !from.is_multiple_of(self.page_size) || !to.is_multiple_of(self.page_size) {
                 return Err(RangeError::CutsPage);
             }
             if from > 0 {
@@ -103,10 +103,10 @@ impl Ranges {
         if len == 0 {
             return Err(RangeError::Empty);
         }
-        if base % KERNEL_PAGE != 0 {
+        if !base.is_multiple_of(KERNEL_PAGE) {
             return Err(RangeError::Address);
         }
-        if len % self.page_size != 0 {
+        if !len.is_multiple_of(self.page_size) {
             return Err(RangeError::PageSize(self.page_size));
         }
         base.checked_add(len).ok_or(RangeError::Overflow)

@@ -14,7 +14,7 @@ use super::Shared;
 use super::packet::{PacketError, Reason, Reply, Request};
 use super::ranges::Ranges;
 use super::socket::{Connection, PeerCredentials, Received};
-use crate::control::{Admission, Attached, Attachment, Denied};
+use crate::control::{Admission, Attached, Attachment, Denied, GivenUp};
 use crate::shard::{self, Command, Range, ShardHandle};
 use crate::uffd::Uffd;
 
@@ -82,17 +82,16 @@ pub(super) async fn serve(connection: &Connection, shared: &Shared) {
         End::Io(error) => info!(pid, uid, "a connection broke: {error}"),
         End::Refused(reason, text) => {
             info!(pid, uid, ?reason, "refused a program: {text}");
-            // It may be gone already.
-            let _ = connection.send(&Reply::Refuse { reason, text }.encode(), &[]).await;
+            connection.send_last(&Reply::Refuse { reason, text }.encode());
         }
     }
 }
 
-/// Tells a program that there is no place for it. It is not read from, so it cannot make us wait.
-pub(super) async fn turn_away(connection: &Connection, shared: &Shared) {
+/// Tells a program that there is no place for it.
+pub(super) fn turn_away(connection: &Connection, shared: &Shared) {
     let max = shared.attachments_max;
     let text = format!("this node has {max} attachments already: raise --attachments, or end some programs");
-    let _ = connection.send(&Reply::Refuse { reason: Reason::TooMany, text }.encode(), &[]).await;
+    connection.send_last(&Reply::Refuse { reason: Reason::TooMany, text }.encode());
 }
 
 /// From the first packet to the end. The [`Attachment`] goes before the refusal is sent, and takes all it has with it.
@@ -102,19 +101,16 @@ async fn attach(
     credentials: PeerCredentials,
 ) -> Result<Infallible, End> {
     let process = connection.process()?;
-    let mut session = tokio::select! {
+    let (mut session, given_up) = tokio::select! {
         session = handshake(connection, shared, credentials) => session?,
         _ = process.readable() => return Err(End::Closed("the process ended")),
         () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => return bad("the program took too long to attach"),
     };
-    loop {
-        let received = tokio::select! {
-            received = connection.receive() => received?,
-            reason = session.attachment.ended() => return Err(End::GivenUp(reason)),
-            _ = process.readable() => return Err(End::Closed("the process ended")),
-        };
-        let reply = session.answer(decode(received, 0)?.0).await?;
-        connection.send(&reply.encode(), &[]).await?;
+    // Whatever the session waits for, even for a program that takes no answers, these end it.
+    tokio::select! {
+        ended = session.run(connection) => ended,
+        Ok(reason) = given_up => Err(End::GivenUp(reason)),
+        _ = process.readable() => Err(End::Closed("the process ended")),
     }
 }
 
@@ -123,12 +119,12 @@ async fn handshake(
     connection: &Connection,
     shared: &Shared,
     credentials: PeerCredentials,
-) -> Result<Session, End> {
+) -> Result<(Session, GivenUp), End> {
     let (Request::Hello { name }, _) = decode(connection.receive().await?, 0)? else {
         return bad("the first packet must be Hello");
     };
     let admission = shared.control.admit(&name)?;
-    let attachment = shared.control.attach(Attached {
+    let (attachment, given_up) = shared.control.attach(Attached {
         region: admission.name.clone(),
         pid: credentials.pid,
         uid: credentials.uid,
@@ -162,7 +158,7 @@ async fn handshake(
     info!(attachment = attachment.id().0, region = admission.name, pid = credentials.pid, "attached");
     let ranges = Ranges::new(admission.page_size, admission.file.len());
     let shards = shards.to_vec();
-    Ok(Session { shards, admission, attachment, uffds: uffds.into(), ranges })
+    Ok((Session { shards, admission, attachment, uffds: uffds.into(), ranges }, given_up))
 }
 
 /// Reads a packet that must carry just so many descriptors.
@@ -205,6 +201,14 @@ struct Session {
 }
 
 impl Session {
+    async fn run(&mut self, connection: &Connection) -> Result<Infallible, End> {
+        loop {
+            let (request, _) = decode(connection.receive().await?, 0)?;
+            let reply = self.answer(request).await?;
+            connection.send(&reply.encode(), &[]).await?;
+        }
+    }
+
     async fn answer(&mut self, request: Request) -> Result<Reply, End> {
         let result = match request {
             Request::Map { base, len, offset } => self.map(Range { base, len, offset }).await?,

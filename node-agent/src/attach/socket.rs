@@ -58,6 +58,12 @@ impl Connection {
         self.socket.async_io(Interest::WRITABLE, |socket| send(socket, packet, descriptors)).await
     }
 
+    /// Sends the last packet of a connection, if the program takes it: it may be gone, and one that does not read what
+    /// it is sent must not keep its place for that.
+    pub(super) fn send_last(&self, packet: &[u8]) {
+        let _ = send(self.socket.get_ref(), packet, &[]);
+    }
+
     /// Who connected, as the kernel saw it then.
     pub(super) fn credentials(&self) -> io::Result<PeerCredentials> {
         let credentials: libc::ucred = option(self.socket.get_ref().as_fd(), libc::SO_PEERCRED)?;

@@ -1,7 +1,7 @@
 //! What there is to serve: Region and Agent objects, read from a directory and followed as they change.
 //!
-//! [`files`] reads texts, [`objects`] holds what is in force, [`accept`] decides (purely) what of the texts comes into
-//! force, [`watch`] joins the three.
+//! `files` reads texts, `objects` holds what is in force, `accept` decides (purely) what of the texts comes into
+//! force, `watch` joins the three.
 
 mod accept;
 mod changes;

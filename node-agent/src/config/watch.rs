@@ -32,7 +32,8 @@ pub enum ConfigError {
     },
     /// It cannot be watched.
     #[error(
-        "cannot watch the objects directory {dir}: {source}; raise fs.inotify.max_user_instances and max_user_watches if they are used up"
+        "cannot watch the objects directory {dir}: {source}; if they are used up, raise fs.inotify.max_user_instances \
+         and max_user_watches"
     )]
     Watch {
         /// The directory.
@@ -119,7 +120,12 @@ impl Watch {
                 }
                 Err(error) if !self.unreadable => {
                     self.unreadable = true;
-                    error!(dir = %self.dir.display(), %error, "cannot read the objects directory; what was last good stays in force");
+                    // A directory that is made again is another one, and nobody watches that.
+                    error!(
+                        dir = %self.dir.display(),
+                        %error,
+                        "cannot read the objects directory; what was last good stays in force: mend it and restart"
+                    );
                 }
                 Err(_) => {}
             }

@@ -38,7 +38,7 @@ struct Entry {
 }
 
 impl Attachments {
-    pub(super) fn enter(&mut self, attached: Attached) -> (AttachmentId, oneshot::Receiver<String>) {
+    pub(super) fn enter(&mut self, attached: Attached) -> (AttachmentId, GivenUp) {
         self.last += 1;
         let id = AttachmentId(self.last);
         let (sender, receiver) = oneshot::channel();
@@ -60,37 +60,26 @@ impl Attachments {
     }
 }
 
+/// Tells why a shard has given an attachment up. Says nothing as long as none has and the [`Attachment`] lives.
+pub type GivenUp = oneshot::Receiver<String>;
+
 /// An entry in the table of attachments. Dropping it removes the entry and makes every shard forget the attachment, so
 /// that no way out of a connection's task can leave anything behind.
 #[derive(Debug)]
 pub struct Attachment {
     control: Arc<Control>,
     id: AttachmentId,
-    ended: oneshot::Receiver<String>,
 }
 
 impl Attachment {
-    pub(super) fn new(
-        control: Arc<Control>,
-        id: AttachmentId,
-        ended: oneshot::Receiver<String>,
-    ) -> Attachment {
-        Attachment { control, id, ended }
+    pub(super) fn new(control: Arc<Control>, id: AttachmentId) -> Attachment {
+        Attachment { control, id }
     }
 
     /// Its number.
     #[must_use]
     pub fn id(&self) -> AttachmentId {
         self.id
-    }
-
-    /// Waits until a shard gives it up, and returns why.
-    pub async fn ended(&mut self) -> String {
-        match (&mut self.ended).await {
-            Ok(reason) => reason,
-            // The sender lives in our own entry until it has sent.
-            Err(_) => std::future::pending().await,
-        }
     }
 
     /// Notes how much is mapped.

@@ -7,7 +7,7 @@ mod attachments;
 mod regions;
 mod survey;
 
-pub use attachments::{Attached, Attachment};
+pub use attachments::{Attached, Attachment, GivenUp};
 pub(crate) use regions::FILE_PREFIX;
 pub use regions::{Admission, Denied, RegionState};
 pub use survey::{Survey, survey};
@@ -91,11 +91,11 @@ impl Control {
         state.regions.admit(name, &state.objects, &self.shards)
     }
 
-    /// Enters a new attachment. It ends when the returned value is dropped.
+    /// Enters a new attachment. It ends when the returned [`Attachment`] is dropped.
     #[must_use]
-    pub fn attach(self: &Arc<Control>, attached: Attached) -> Attachment {
-        let (id, ended) = self.lock().attachments.enter(attached);
-        Attachment::new(Arc::clone(self), id, ended)
+    pub fn attach(self: &Arc<Control>, attached: Attached) -> (Attachment, GivenUp) {
+        let (id, given_up) = self.lock().attachments.enter(attached);
+        (Attachment::new(Arc::clone(self), id), given_up)
     }
 
     /// A shard has given up an attachment: tells the one who looks after it.

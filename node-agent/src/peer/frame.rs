@@ -1,6 +1,6 @@
 //! What travels over a connection: 64 bytes of message, and for some kinds a page behind it.
 
-use pagemesh_protocol::{DecodeError, MESSAGE_LEN, Message, PageId};
+use pagemesh_protocol::{DecodeError, MESSAGE_LEN, Message};
 use thiserror::Error;
 
 use crate::memory::PAGE_SIZE_MAX;
@@ -17,17 +17,6 @@ pub enum FrameError {
     /// More than the largest page.
     #[error("a frame carries {0} bytes, more than the largest page has")]
     TooLong(u32),
-    /// About a page that another shard serves.
-    #[error("a message about page {} came to a shard that does not serve it: give both agents the same region", .0.index)]
-    WrongShard(PageId),
-    /// Another number of bytes than the region's pages have here.
-    #[error("a page of {got} bytes came for a region with pages of {want}: give both agents the same region")]
-    PageSize {
-        /// What came.
-        got: usize,
-        /// The region's page size.
-        want: u32,
-    },
 }
 
 impl FrameError {
@@ -39,8 +28,6 @@ impl FrameError {
             FrameError::Malformed(DecodeError::NotCanonical) => "not_canonical",
             FrameError::Malformed(DecodeError::Payload) => "payload_misplaced",
             FrameError::TooLong(_) => "too_long",
-            FrameError::WrongShard(_) => "wrong_shard",
-            FrameError::PageSize { .. } => "page_size",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::{limits, mounts};
@@ -97,10 +98,10 @@ fn read(path: &str) -> String {
 }
 
 fn userfaultfd() -> Result<Vec<UffdFeature>, DeviceTrouble> {
-    let features = uffd::probe().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => DeviceTrouble::Absent,
-        io::ErrorKind::PermissionDenied => DeviceTrouble::Forbidden,
-        _ => DeviceTrouble::Other(error.to_string()),
+    let features = uffd::probe().map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOENT) => DeviceTrouble::Absent,
+        Some(Errno::ACCESS | Errno::PERM) => DeviceTrouble::Forbidden,
+        Some(_) | None => DeviceTrouble::Other(error.to_string()),
     })?;
     let needed = uffd::NEEDED.iter();
     let feature = |feature: &uffd::Feature| UffdFeature {

@@ -1,6 +1,6 @@
 //! `pagemesh-agent preflight`: can an agent run here? One line for each thing that it needs, with what to do.
 //!
-//! [`facts`] looks at the machine, [`evaluate`] judges what was found: only the first does I/O.
+//! `facts` looks at the machine, `evaluate` judges what was found: only the first does I/O.
 
 mod evaluate;
 mod facts;
@@ -63,6 +63,18 @@ pub fn table(findings: &[Finding]) -> String {
         table.push('\n');
     }
     table
+}
+
+/// The report for programs.
+///
+/// # Panics
+///
+/// Never: a list of findings can always be written as JSON.
+#[must_use]
+pub fn json(findings: &[Finding]) -> String {
+    let mut json = serde_json::to_string_pretty(findings).expect("findings are text");
+    json.push('\n');
+    json
 }
 
 /// Whether an agent can run.

@@ -71,7 +71,7 @@ impl Worker {
         self.disconnect(peer);
         let stream = Rc::new(stream);
         let added = stream.set_nonblocking(true).and_then(|()| self.poller.add(&*stream, Token::Peer(peer)));
-        let receiver = Receiver { stream: stream.clone(), inbox: Inbox::default() };
+        let receiver = Receiver { stream: stream.clone(), inbox: Inbox::default(), misfit: false };
         self.receivers.insert(peer, receiver);
         self.engine.executor.senders.insert(peer, stream);
         match added {

@@ -3,15 +3,39 @@
 
 use std::sync::Arc;
 
-use pagemesh_protocol::{AgentId, Body, Incarnation, Input, Node, Output, PageId};
+use pagemesh_protocol::{AgentId, Body, Incarnation, Input, Node, Output, PageId, RegionId};
+use thiserror::Error;
 
 use super::executor::Executor;
 use super::ranges::Spot;
 use super::waits::Wait;
 use super::{AttachmentId, RegionReport, Report, Setup};
 use crate::metrics::{Direction, Metrics, Served};
-use crate::peer::{Frame, FrameError};
+use crate::peer::Frame;
 use crate::uffd::{Fault, READ_BATCH};
+
+/// Why a frame does not fit what this agent knows of its region. It is passed over; the connection goes on, since it
+/// serves other regions as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum Misfit {
+    #[error("page {} of region {:x} is not served by this shard: give both agents the same region", .0.index, .0.region.0)]
+    WrongShard(PageId),
+    #[error(
+        "region {:x} has pages of {want} bytes here, and {got} bytes came: give both agents the same region",
+        .region.0
+    )]
+    PageSize { region: RegionId, got: usize, want: u32 },
+}
+
+impl Misfit {
+    /// Short name for metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Misfit::WrongShard(_) => "wrong_shard",
+            Misfit::PageSize { .. } => "page_size",
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -101,18 +125,18 @@ impl Engine {
     /// Takes up a frame from a peer.
     ///
     /// # Errors
-    /// The frame cannot be right, and what follows it cannot be trusted.
-    pub(super) fn on_frame(&mut self, from: AgentId, frame: Frame<'_>) -> Result<(), FrameError> {
+    /// The frame is not for this shard, or not for the region as it is here. Nothing was done.
+    pub(super) fn on_frame(&mut self, from: AgentId, frame: Frame<'_>) -> Result<(), Misfit> {
         let Frame { message, payload } = frame;
         let page = message.page;
         // What is said of an unknown region is the protocol's to refuse; its payload is just passed over.
         if let Some(region) = self.executor.regions.get(page.region) {
             let want = region.page_size;
             if super::of(page.region, page.index, want.into(), self.shards) != self.shard {
-                return Err(FrameError::WrongShard(page));
+                return Err(Misfit::WrongShard(page));
             }
             if !payload.is_empty() && payload.len() != want as usize {
-                return Err(FrameError::PageSize { got: payload.len(), want });
+                return Err(Misfit::PageSize { region: page.region, got: payload.len(), want });
             }
         }
         tracing::trace!(from = from.0, ?message, len = payload.len(), "received");

@@ -25,6 +25,8 @@ pub(super) struct Lost {
 pub(super) struct Receiver {
     pub(super) stream: Rc<TcpStream>,
     pub(super) inbox: Inbox,
+    /// A frame had to be passed over, and that has been said.
+    pub(super) misfit: bool,
 }
 
 /// The sending half.

@@ -111,14 +111,21 @@ impl Worker {
             Err(errno) => return executor.senders.lose(peer, format!("cannot receive: {errno}"), false),
         }
         while !self.engine.executor.senders.is_lost(peer) {
-            let taken = match receiver.inbox.take() {
-                Ok(Some(frame)) => self.engine.on_frame(peer, frame),
+            match receiver.inbox.take() {
+                Ok(Some(frame)) => {
+                    if let Err(misfit) = self.engine.on_frame(peer, frame) {
+                        self.metrics.frame_refused(misfit.name());
+                        // Where there is one there are more.
+                        if !std::mem::replace(&mut receiver.misfit, true) {
+                            tracing::warn!(peer = peer.0, "passing over messages: {misfit}");
+                        }
+                    }
+                }
                 Ok(None) => return,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = taken {
-                self.metrics.frame_refused(error.name());
-                self.engine.executor.senders.lose(peer, error.to_string(), false);
+                Err(error) => {
+                    self.metrics.frame_refused(error.name());
+                    self.engine.executor.senders.lose(peer, error.to_string(), false);
+                }
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::client::{Client, Mapping, PAGE, map};
+use rustix::net::SendFlags;
+
+use crate::client::{Client, Mapping, PAGE, map, unmap};
 
 const SOCKET: &str = "PAGEMESH_TEST_HELPER_SOCKET";
 const DEED: &str = "PAGEMESH_TEST_HELPER_DEED";
@@ -11,7 +13,8 @@ const DEED: &str = "PAGEMESH_TEST_HELPER_DEED";
 /// What a helper does.
 #[derive(Clone, Copy)]
 pub(crate) enum Deed {
-    /// Attaches, hands its socket to a child whose number it prints, and ends.
+    /// Attaches, asks until nobody takes any more of its questions without ever reading an answer, hands its socket to
+    /// a child whose number it prints, and ends.
     LeaveSocketToChild,
     /// Says that memory of its own is the region, and touches it.
     TouchForeignMemory,
@@ -39,9 +42,10 @@ fn not_a_test_but_a_program() {
     let attached = client.attach();
     if deed == "leave" {
         rustix::io::fcntl_setfd(&client.0, rustix::io::FdFlags::empty()).unwrap();
-        let mut sleep = Command::new("sleep");
-        let child = sleep.arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        println!("child {}", child.id());
+        let question = unmap(PAGE, PAGE);
+        while rustix::net::send(&client.0, &question, SendFlags::DONTWAIT).is_ok() {}
+        let script = "sleep 600 >/dev/null 2>&1 & echo child $!";
+        assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
     } else {
         let memory = rustix::fs::memfd_create("own", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, 4 * PAGE).unwrap();

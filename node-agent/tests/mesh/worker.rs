@@ -15,7 +15,9 @@ impl Worker {
     pub fn start(mesh: &Mesh, node: usize, what: &str, args: &[&str]) -> Worker {
         let mut command = Command::new(program());
         command.arg(what).arg(mesh.socket(node)).args(args);
-        let process = die_with_us(&mut command).spawn().expect("examples/worker is built with all tests, or by `cargo build --examples`");
+        let process = die_with_us(&mut command)
+            .spawn()
+            .expect("examples/worker is built with all tests, or by `cargo build --examples`");
         Worker { process, what: format!("{what} {args:?} on node {node}") }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod machine;
 pub mod random;
+pub mod simulate;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;

@@ -16,6 +16,7 @@ use super::mesh::{Mesh, REGION, Shape, tcp_pair};
 use crate::memory::RegionFile;
 use crate::metrics::Metrics;
 use crate::shard::{AttachmentId, Command, Event, Range, Setup, Shard, ShardHandle};
+use crate::uffd::Uffd;
 use crate::uffd::testing::{Directory, Mapping, new_uffd};
 
 const PAGE: u64 = 4096;
@@ -25,6 +26,7 @@ const PEER: AgentId = AgentId(9);
 struct Alone {
     shard: ShardHandle,
     events: UnboundedReceiver<Event>,
+    metrics: Arc<Metrics>,
     file: Arc<RegionFile>,
     _directory: Directory,
 }
@@ -40,14 +42,14 @@ impl Alone {
             incarnation: Incarnation(1),
             shards: 1,
             tuning: Tuning::default(),
-            metrics,
+            metrics: metrics.clone(),
         };
         let shard = Shard::spawn(0, setup, sender).unwrap();
         let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
         let placement = Placement { epoch: 1, homes: vec![AgentId(0)] };
         let (page_size, region) = (PAGE as u32, REGION);
         shard.send(Command::Region { region, file: file.clone(), page_size, config, placement });
-        Alone { shard, events, file, _directory: directory }
+        Alone { shard, events, metrics, file, _directory: directory }
     }
 
     /// Connects as a peer that sends these bytes, and says why the shard gave the connection up.
@@ -56,24 +58,24 @@ impl Alone {
         self.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(1), stream });
         // The shard may have given up before all is written.
         let _ = mine.write_all(bytes);
-        match self.events.blocking_recv().unwrap() {
-            Event::PeerLost { peer: PEER, reason, .. } => reason,
-            other @ (Event::PeerLost { .. } | Event::AttachmentEnded { .. }) => {
-                panic!("not what was expected: {other:?}")
-            }
-        }
+        let Event::PeerLost { peer: PEER, reason, .. } = self.event() else { panic!("the peer is not lost") };
+        reason
     }
 
-    fn attach(&self, attachment: AttachmentId, known: Range) -> Mapping {
+    fn event(&mut self) -> Event {
+        self.events.blocking_recv().unwrap()
+    }
+
+    fn attach(&self, attachment: AttachmentId, known: Range) -> (Mapping, Arc<Uffd>) {
         let memory = Mapping::of(&self.file);
         let uffd = Arc::new(new_uffd());
         uffd.register(memory.base(), memory.len()).unwrap();
-        self.shard.send(Command::Bind { attachment, region: REGION, uffd });
+        self.shard.send(Command::Bind { attachment, region: REGION, uffd: uffd.clone() });
         let (done, answer) = oneshot::channel();
         let range = Range { base: memory.base() + known.base, ..known };
         self.shard.send(Command::Map { attachment, range, done });
         answer.blocking_recv().unwrap();
-        memory
+        (memory, uffd)
     }
 }
 
@@ -101,25 +103,27 @@ fn data(region: RegionId, index: u64, payload: u32) -> Vec<u8> {
 #[test]
 fn a_peer_that_sends_nonsense_loses_its_connection() {
     let mut alone = Alone::start();
-    for (bytes, reason) in [
-        (vec![0xFF; 64], "malformed"),
-        (data(REGION, 0, 8192), "a page of 8192 bytes"),
-        (data(REGION, 0, 64), "a page of 64 bytes"),
-        (data(RegionId(1), 0, (2 << 20) + 1), "more than the largest page"),
-    ] {
+    for (bytes, reason) in
+        [(vec![0xFF; 64], "malformed"), (data(RegionId(1), 0, (2 << 20) + 1), "more than the largest page")]
+    {
         let fate = alone.fate_of(&bytes);
         assert!(fate.contains(reason), "{fate}");
     }
 }
 
 #[test]
-fn what_concerns_no_known_page_is_passed_over() {
+fn what_fits_no_page_is_passed_over() {
     let mut alone = Alone::start();
     let mut bytes = data(RegionId(1), 0, 8192);
     bytes.extend(data(REGION, u64::MAX, PAGE as u32));
+    bytes.extend(data(REGION, 0, 8192));
+    bytes.extend(data(REGION, 0, 64));
     bytes.extend([0xFF; 64]);
     let fate = alone.fate_of(&bytes);
     assert!(fate.contains("malformed"), "only what came last was a reason: {fate}");
+    let text = prometheus::TextEncoder::new().encode_to_string(&alone.metrics.registry.gather()).unwrap();
+    let refused = r#"pagemesh_frames_refused_total{reason="page_size"} 2"#;
+    assert!(text.contains(refused), "no {refused} in\n{text}");
 }
 
 #[test]
@@ -148,12 +152,8 @@ fn another_incarnation_is_refused_for_good() {
         if !refuses {
             drop(mine);
         }
-        match alone.events.blocking_recv().unwrap() {
-            Event::PeerLost { refused, .. } => assert_eq!(refused, refuses),
-            other @ Event::AttachmentEnded { .. } => {
-                panic!("not what was expected: {other:?}")
-            }
-        }
+        let Event::PeerLost { refused, .. } = alone.event() else { panic!("the peer is not lost") };
+        assert_eq!(refused, refuses);
     }
 }
 
@@ -171,19 +171,13 @@ fn a_page_whose_contents_a_program_removed_is_an_error_and_not_zeros() {
 fn a_fault_where_nothing_was_mapped_ends_the_attachment() {
     let mut alone = Alone::start();
     // The program says that it has mapped one page, and touches another.
-    let memory = alone.attach(AttachmentId(4), Range { base: 0, len: PAGE, offset: 0 });
+    let (memory, _) = alone.attach(AttachmentId(4), Range { base: 0, len: PAGE, offset: 0 });
     memory.word(8).store(1, SeqCst);
     std::thread::scope(|scope| {
         let stray = scope.spawn(|| memory.word(PAGE).load(SeqCst));
-        match alone.events.blocking_recv().unwrap() {
-            Event::AttachmentEnded { attachment, reason } => {
-                assert_eq!(attachment, AttachmentId(4));
-                assert!(reason.contains("mapped nothing"), "{reason}");
-            }
-            other @ Event::PeerLost { .. } => {
-                panic!("not what was expected: {other:?}")
-            }
-        }
+        let Event::AttachmentEnded { attachment, reason } = alone.event() else { panic!("it goes on") };
+        assert_eq!(attachment, AttachmentId(4));
+        assert!(reason.contains("mapped nothing"), "{reason}");
         // The shard's descriptor was the last one, so the kernel has let go of the memory.
         assert_eq!(stray.join().unwrap(), 0);
     });
@@ -193,7 +187,7 @@ fn a_fault_where_nothing_was_mapped_ends_the_attachment() {
 fn a_fault_in_what_was_just_unmapped_is_left_to_the_program() {
     let alone = Alone::start();
     let attachment = AttachmentId(4);
-    let memory = alone.attach(attachment, Range { base: 0, len: 4 * PAGE, offset: 0 });
+    let (memory, _) = alone.attach(attachment, Range { base: 0, len: 4 * PAGE, offset: 0 });
     let (base, len) = (memory.base(), memory.len());
     let (done, answer) = oneshot::channel();
     alone.shard.send(Command::Unmap { attachment, base, len, done });
@@ -203,5 +197,20 @@ fn a_fault_in_what_was_just_unmapped_is_left_to_the_program() {
         // It faults again and again until the memory is gone, or here: is not watched over any more.
         alone.shard.send(Command::Detach { attachment });
         assert_eq!(late.join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_program_that_tampers_with_its_userfaultfd_ends_its_attachment() {
+    let mut alone = Alone::start();
+    let (memory, uffd) = alone.attach(AttachmentId(4), Range { base: 0, len: 4 * PAGE, offset: 0 });
+    // To read from a blocking one could keep the shard from all others.
+    rustix::io::ioctl_fionbio(&uffd, false).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| memory.word(0).load(SeqCst));
+        let Event::AttachmentEnded { reason, .. } = alone.event() else { panic!("it goes on") };
+        assert!(reason.contains("userfaultfd"), "{reason}");
+        drop(uffd);
+        assert_eq!(waiting.join().unwrap(), 0);
     });
 }
