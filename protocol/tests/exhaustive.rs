@@ -91,6 +91,11 @@ fn three_agents_one_page_and_a_lost_connection() {
         holds("3 agents, 1 page, one writer", &all, 1, 0);
         let home = world().program(0, &[store(0)]).program(1, &[store(0)]).program(2, &[load(0)]);
         holds("3 agents, 1 page, home writes", &home, 1, 0);
+        let twice = world().program(1, &[load(0)]).program(2, &[store(0)]);
+        holds("3 agents, 1 page, home only orders", &twice, 2, 0);
+        let writers =
+            world().program(0, &[store(0)]).program(1, &[load(0), store(0)]).program(2, &[store(0)]);
+        holds("3 agents, 1 page, writers", &writers, 1, 0);
     }
 }
 

@@ -1,45 +1,109 @@
-//! One program that runs, what it says, and how it ends: each within a deadline.
+//! A program that runs: what it says, and how it ends, each by a deadline.
 
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 
-/// The slowest program needs a second; on a machine that is busy it gets this long.
+/// The slowest program needs a second. On a machine that is busy it gets this long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A program that runs. Dropping it ends it, and what it has started.
+/// A program that runs. Dropping it ends it and what it has started.
 pub(crate) struct Program {
     what: String,
     child: Child,
-    /// Readable when it has ended.
-    ended: OwnedFd,
+    /// At its end when the program has ended; what it leaves running may still have `output` open.
+    ended: PipeReader,
     /// Its standard output and error.
-    pipe: PipeReader,
-    /// What came from there.
+    output: PipeReader,
     said: Vec<u8>,
+    /// Nobody has `output` open any more.
+    silent: bool,
+    /// Its number, which is that of its group, may be somebody else's by now.
+    reaped: bool,
     deadline: Instant,
 }
 
 impl Program {
-    /// Starts a program with nothing to read; a failure calls it `what`.
+    /// Starts a program, which a failure calls `what`.
     pub(crate) fn start(what: String, mut command: Command) -> Program {
-        let (pipe, writer) = io::pipe().expect("a pipe");
-        let error = writer.try_clone().expect("a pipe");
-        // A group of its own, so that its children end with it when it is given up.
-        command.stdin(Stdio::piped()).stdout(writer).stderr(error).process_group_of_its_own();
+        let (output, writer) = io::pipe().expect("a pipe");
+        let errors = writer.try_clone().expect("a pipe");
+        // A group of its own, so that its children can be ended with it.
+        command.stdin(Stdio::piped()).stdout(writer).stderr(errors).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{what} cannot be started: {error}"));
-        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("it is not reaped");
-        Program { what, child, ended, pipe, said: Vec::new(), deadline: Instant::now() + DEADLINE }
+        let pid = pid(&child);
+        let (ended, alive) = io::pipe().expect("a pipe");
+        thread::spawn(move || {
+            // It stays a zombie, so that nobody else gets the number of its group.
+            let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            drop(alive);
+        });
+        Program { what, child, ended, output, said: Vec::new(), silent: false, reaped: false, deadline: Instant::now() + DEADLINE }
     }
 
     /// Waits until it has said `text`.
     pub(crate) fn says(&mut self, text: &str) {
-        while !String::from_utf8_lossy(&self.said).contains(text) {
-            assert!(!self.goes_on(), "{} ended and did not say `{text}`; it said:\n{}", self.what, self.text());
+        while !self.text().contains(text) {
+            let goes_on = self.listen();
+            assert!(goes_on, "{} ended without `{text}`; it said:\n{}", self.what, self.text());
         }
     }
+
+    /// Gives it a line to read.
+    pub(crate) fn hears(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it is piped");
+        writeln!(stdin, "{line}").unwrap_or_else(|error| panic!("{} does not read: {error}", self.what));
+    }
+
+    /// Waits until it has ended, and ended well; all that it said.
+    pub(crate) fn succeeds(mut self) -> String {
+        while self.listen() {}
+        let status = self.child.wait().expect("it is our child");
+        self.reaped = true;
+        assert!(status.success(), "{}: {status}; it said:\n{}", self.what, self.text());
+        self.text()
+    }
+
+    /// Waits until it says more. False: it has ended, and all that it said is here.
+    fn listen(&mut self) -> bool {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let late = format_args!("{} did not end within {DEADLINE:?}; it said:\n{}", self.what, self.text());
+        assert!(!left.is_zero(), "{late}");
+        let mut fds = [&self.ended, &self.output].map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+        let watched = if self.silent { &mut fds[..1] } else { &mut fds[..] };
+        poll(watched, PollTimeout::try_from(left).expect("a minute fits")).expect("no signal comes");
+        let [ended, output] = fds.map(|fd| fd.any().expect("known flags"));
+        if output {
+            let mut part = [0; 4096];
+            let length = self.output.read(&mut part).expect("a pipe can be read");
+            self.said.extend_from_slice(&part[..length]);
+            self.silent = length == 0;
+        }
+        output || !ended
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = killpg(pid(&self.child), Signal::SIGKILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
 }
