@@ -1,8 +1,10 @@
 //! Which exit code says what: see `pagemesh --help`.
 
 use std::io;
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
 
+use nix::sys::signal::Signal;
 use thiserror::Error;
 
 /// It failed.
@@ -68,8 +70,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 /// The code for how a child ended, as a shell has it.
-pub(crate) fn code_of_status(status: rustix::process::WaitStatus) -> ExitCode {
-    let code = match (status.exit_status(), status.terminating_signal()) {
+pub(crate) fn code_of_status(status: ExitStatus) -> ExitCode {
+    let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => BY_SIGNAL + signal,
         (None, None) => i32::from(FAILED),
@@ -78,8 +80,8 @@ pub(crate) fn code_of_status(status: rustix::process::WaitStatus) -> ExitCode {
 }
 
 /// The code for a command that we end because we got `signal`.
-pub(crate) fn code_of_signal(signal: i32) -> ExitCode {
-    u8::try_from(BY_SIGNAL + signal).unwrap_or(FAILED).into()
+pub(crate) fn code_of_signal(signal: Signal) -> ExitCode {
+    u8::try_from(BY_SIGNAL + signal as i32).unwrap_or(FAILED).into()
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock};
+use nix::unistd::{Pid, getuid};
 use serde::{Deserialize, Serialize};
 
 use crate::agent_api::AgentInfo;
@@ -40,7 +42,7 @@ pub(crate) fn dir_default() -> PathBuf {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     match runtime.filter(|dir| dir.is_absolute() && dir.is_dir()) {
         Some(dir) => dir.join("pagemesh"),
-        None => PathBuf::from(format!("/tmp/pagemesh-{}", rustix::process::getuid().as_raw())),
+        None => PathBuf::from(format!("/tmp/pagemesh-{}", getuid())),
     }
 }
 
@@ -70,16 +72,21 @@ pub(crate) struct MeshInfo {
     pub(crate) memory: PathBuf,
 }
 
+/// Locks a mesh file, without waiting. Not by flock(2), which cannot tell who holds a lock.
+pub(crate) fn lock(file: &File) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_SETLK(&whole_file())).map(drop)
+}
+
 /// Who holds the lock of a mesh file; `None` if nobody does.
-pub(crate) fn holder(file: &File) -> io::Result<Option<Pid>> {
-    let whole = Flock {
-        start: 0,
-        length: 0,
-        pid: None,
-        typ: FlockType::WriteLock,
-        offset_type: FlockOffsetType::Set,
-    };
-    Ok(fcntl_getlk(file, &whole)?.and_then(|lock| lock.pid))
+pub(crate) fn holder(file: &File) -> nix::Result<Option<Pid>> {
+    let mut found = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut found))?;
+    Ok((i32::from(found.l_type) != F_UNLCK).then(|| Pid::from_raw(found.l_pid)))
+}
+
+/// The lock of a whole file against all others.
+fn whole_file() -> flock {
+    flock { l_type: F_WRLCK as i16, l_whence: SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
 /// A mesh that runs.

@@ -96,6 +96,8 @@ fn a_command_runs_in_the_mesh_and_nothing_stays() {
 fn how_a_command_fails_is_passed_on() {
     let place = Place::new("status");
     assert_eq!(place.script("kill -9 $$").status.code(), Some(137));
+    // A real-time signal.
+    assert_eq!(place.script("kill -34 $$").status.code(), Some(162));
     let not_found = place.dev(&["--nodes", "1", "--", "/no/such/program"]);
     assert_eq!(not_found.status.code(), Some(127));
     assert!(
@@ -208,6 +210,20 @@ fn a_signal_ends_the_command_as_well() {
     kill(&dev, "-TERM");
     assert_eq!(dev.wait().expect("it ends").code(), Some(143));
     place.assert_gone(&memory(&line));
+}
+
+/// As `nohup` does, or a parent that wants no news of its children.
+#[test]
+fn signals_that_our_parent_ignores_still_work() {
+    let place = Place::new("ignored");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' INT TERM HUP CHLD; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pagemesh")])
+        .args(["dev", "--nodes", "1", "--dir"])
+        .arg(&place.0)
+        .args(["--", "sh", "-c", "kill -TERM $$"])
+        .output()
+        .expect("sh runs");
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_yaml::{DefaultMessageFormatter, MessageFormatter};
+use serde_yaml::{MessageFormatter, UserMessageFormatter};
 use thiserror::Error;
 
 use crate::{API_VERSION, Agent, AgentSpec, AgentStatus, Region, RegionSpec, RegionStatus};
@@ -221,7 +221,8 @@ impl Document<'_> {
             document: number,
             line: error.location().map(|place| self.lines_before + place.line()),
             field,
-            reason: DefaultMessageFormatter.format_message(&error).into_owned(),
+            // Not the default one, which advises programmers on the reader's options.
+            reason: UserMessageFormatter.format_message(&error).into_owned(),
         })
     }
 }

@@ -105,7 +105,9 @@ fn refusals_name_document_line_and_field() {
             "field spec.size: invalid type: sequence, expected a quantity such as `64Mi`",
         ),
         (REGION.replace("spec: {size: 1Mi}", "spec: {size: 1Mi"), "document 1, line "),
-        (format!("{REGION}spec: {{size: 2Mi}}\n"), "duplicate"),
+        (format!("{REGION}spec: {{size: 2Mi}}\n"), "duplicate mapping key `spec` is not allowed here"),
+        (REGION.replace("name: t", "name: null"), "line 3, field metadata.name: null is not allowed here"),
+        (format!("{REGION}...\nx: 1\n"), "line 6: only single YAML document expected but multiple found"),
         (
             format!("{REGION}status: {{placement: {{epoch: -1, homes: [a]}}}}"),
             "field status.placement.epoch: ",

@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper,
-    set_parent_process_death_signal, wait,
-};
+use nix::errno::Errno;
+use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid, getppid};
 
 use super::place::Place;
+use super::signals::Signals;
+use super::sys;
 use crate::exit::CommandError;
 use crate::{binaries, mesh};
 
@@ -34,7 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 struct Child {
     pid: Pid,
     /// How it ended, once it has.
-    status: Option<WaitStatus>,
+    status: Option<ExitStatus>,
     /// That has been reported.
     reported: bool,
 }
@@ -50,7 +51,7 @@ impl Children {
     /// Starts the agents.
     pub(super) fn start(place: &Place, nodes: u16, shards: u16, log_level: &str) -> Result<Children> {
         // What the user's command leaves running becomes our child, and so ends with us.
-        set_child_subreaper(Some(getpid())).context("this process cannot adopt orphans")?;
+        set_child_subreaper(true).context("this process cannot adopt orphans")?;
         let mut children = Children { agents: Vec::new(), command: None };
         let program = binaries::agent()?;
         for node in 0..nodes {
@@ -99,7 +100,7 @@ impl Children {
     /// Takes note of all processes that have ended.
     pub(super) fn reap(&mut self) {
         loop {
-            match wait(WaitOptions::NOHANG) {
+            match sys::reap() {
                 Ok(Some((pid, status))) => {
                     let ours = self.agents.iter_mut().chain(&mut self.command).find(|child| child.pid == pid);
                     // Otherwise it was an orphan of the user's command.
@@ -107,8 +108,7 @@ impl Children {
                         child.status = Some(status);
                     }
                 }
-                Ok(None) | Err(Errno::CHILD) => return,
-                Err(Errno::INTR) => {}
+                Ok(None) | Err(Errno::ECHILD) => return,
                 Err(error) => panic!("waiting for children can only fail for want of them: {error}"),
             }
         }
@@ -135,15 +135,15 @@ impl Children {
     }
 
     /// How the user's command ended, once it has.
-    pub(super) fn command_status(&self) -> Option<WaitStatus> {
+    pub(super) fn command_status(&self) -> Option<ExitStatus> {
         self.command.as_ref().and_then(|command| command.status)
     }
 
     /// Ends the user's command because we got `signal`: politely, then less so.
-    pub(super) fn end_command(&mut self, signal: Signal) -> Option<WaitStatus> {
-        let first = if signal == Signal::INT { INTERRUPT_GRACE } else { TERMINATE_GRACE };
+    pub(super) fn end_command(&mut self, signal: Signal) -> Option<ExitStatus> {
+        let first = if signal == Signal::SIGINT { INTERRUPT_GRACE } else { TERMINATE_GRACE };
         for (signal, grace) in
-            [(signal, first), (Signal::TERM, TERMINATE_GRACE), (Signal::KILL, TERMINATE_GRACE)]
+            [(signal, first), (Signal::SIGTERM, TERMINATE_GRACE), (Signal::SIGKILL, TERMINATE_GRACE)]
         {
             let Some(running) = self.command.as_ref().filter(|command| command.status.is_none()) else {
                 break;
@@ -176,19 +176,16 @@ impl Children {
 impl Drop for Children {
     fn drop(&mut self) {
         // Programs before agents: no program then waits for an agent that is gone.
-        for signal in [Signal::TERM, Signal::KILL] {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             let mut told = BTreeSet::new();
             self.until(LEFTOVER_GRACE, |children| {
                 // What an ended program leaves becomes our child only then, so look again until there is none.
                 let programs = children.programs();
-                programs
-                    .iter()
-                    .filter(|pid| told.insert(pid.as_raw_pid()))
-                    .for_each(|pid| send(*pid, signal));
+                programs.iter().filter(|pid| told.insert(**pid)).for_each(|pid| send(*pid, signal));
                 programs.is_empty()
             });
         }
-        for signal in [Signal::TERM, Signal::KILL] {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             self.agents
                 .iter()
                 .filter(|agent| agent.status.is_none())
@@ -202,32 +199,34 @@ impl Drop for Children {
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let parent = getpid();
     let couple = move || {
-        set_parent_process_death_signal(Some(Signal::TERM))?;
+        set_pdeathsig(Signal::SIGTERM)?;
         // Had we died before that call, the signal would never come.
-        if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
+        if getppid() != parent {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(Signals::unblock()?)
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called; `couple` makes two system calls
-    // and allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe functions may be called; `couple` makes three system
+    // calls and allocates nothing.
     let command = unsafe { command.pre_exec(couple) };
-    let pid = command.spawn()?.id();
-    let pid = Pid::from_raw(pid.cast_signed()).expect("the kernel's process ids are positive");
+    let pid = Pid::from_raw(command.spawn()?.id().cast_signed());
     Ok(Child { pid, status: None, reported: false })
 }
 
 /// Our children, those that we adopted included. This process has one thread, so that they are all its.
 fn own_children() -> Vec<Pid> {
-    let me = getpid().as_raw_pid();
+    let me = getpid();
     let text = fs::read_to_string(format!("/proc/self/task/{me}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
 fn send(pid: Pid, signal: Signal) {
     // It may be dead already; it is our child and not reaped, so the number is still its own.
-    let _ = kill_process(pid, signal);
+    let _ = kill(pid, signal);
 }
 
-fn describe(status: WaitStatus) -> String {
-    match (status.exit_status(), status.terminating_signal()) {
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "in an unknown way".into(),

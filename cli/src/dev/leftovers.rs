@@ -8,8 +8,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use rustix::process::{Pid, PidfdFlags, Signal, getuid, pidfd_open, pidfd_send_signal};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getuid};
 
+use super::sys::PidFd;
 use crate::agent_api::AgentInfo;
 use crate::mesh;
 
@@ -22,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How the names of all directories on the tmpfs begin that are ours.
 pub(super) fn memory_prefix() -> String {
-    format!("pagemesh-{}-", getuid().as_raw())
+    format!("pagemesh-{}-", getuid())
 }
 
 /// Removes what a mesh puts into its directory and the tmpfs, but not its lock.
@@ -57,13 +59,13 @@ pub(super) fn end_agents(dir: &Path, nodes: u16) -> Result<()> {
     for node in 0..nodes {
         let node_dir = mesh::node_dir(dir, node);
         let Ok(Some(agent)) = AgentInfo::read(&node_dir) else { continue };
-        let Some(pid) = i32::try_from(agent.pid).ok().and_then(Pid::from_raw) else { continue };
+        let Ok(pid) = i32::try_from(agent.pid).map(Pid::from_raw) else { continue };
         // The descriptor before the look at what it runs: the number may be another process's by now.
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        let deadline = Instant::now() + END_GRACE;
-        for signal in [Signal::TERM, Signal::KILL] {
+        let Ok(process) = PidFd::open(pid) else { continue };
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            let deadline = Instant::now() + END_GRACE;
             while serves(pid, &node_dir) && Instant::now() < deadline {
-                let _ = pidfd_send_signal(&process, signal);
+                let _ = process.send(signal);
                 std::thread::sleep(LOOK_EVERY);
             }
         }
@@ -80,6 +82,6 @@ pub(super) fn end_agents(dir: &Path, nodes: u16) -> Result<()> {
 
 /// Whether the process is the agent of this node: whether its command line names the node's directory.
 fn serves(pid: Pid, node_dir: &Path) -> bool {
-    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|byte| *byte == 0).any(|argument| argument == node_dir.as_os_str().as_bytes())
 }

@@ -6,6 +6,7 @@ mod objects;
 mod place;
 mod region_flag;
 mod signals;
+mod sys;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -14,9 +15,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
 use pagemesh_crds::AGENTS_MAX;
-use rustix::process::Signal;
-use signal_hook::consts::SIGINT;
 
 use self::children::Children;
 use self::objects::Objects;
@@ -81,25 +81,26 @@ pub(crate) fn dev(args: Args) -> Result<ExitCode> {
 
 fn mesh_while(args: Args) -> Result<ExitCode> {
     let objects = Objects::plan(args.nodes, &args.regions, &args.files)?;
-    let signals = Signals::install()?;
+    let mut signals = Signals::install()?;
     // Dropped in the opposite order: first all processes end, then their files go.
     let place = Place::claim(args.dir.resolve()?, args.nodes)?;
     let mut children = Children::start(&place, args.nodes, shards(&args), &args.log)?;
 
-    let Some(agents) = wait_for(&signals, &mut children, &place, || announced(&place, args.nodes))? else {
+    let Some(agents) = wait_for(&mut signals, &mut children, &place, || announced(&place, args.nodes))?
+    else {
         return Ok(stopped(&signals));
     };
     objects.write(&place.objects_dir(), &agents)?;
-    if wait_for(&signals, &mut children, &place, || joined(&agents, &objects))?.is_none() {
+    if wait_for(&mut signals, &mut children, &place, || joined(&agents, &objects))?.is_none() {
         return Ok(stopped(&signals));
     }
 
     if args.command.is_empty() {
         output::print(&summary(&place.dir, args.nodes, &objects))?;
-        serve(&signals, &mut children, &place)
+        serve(&mut signals, &mut children, &place)
     } else {
         eprintln!("pagemesh: {} up in {}", count(args.nodes), place.dir.display());
-        serve_command(&signals, &mut children, &place, &args.command)
+        serve_command(&mut signals, &mut children, &place, &args.command)
     }
 }
 
@@ -112,7 +113,7 @@ fn shards(args: &Args) -> u16 {
 
 /// Looks at a starting mesh until `look` has what it wants; `None` if a signal says to stop.
 fn wait_for<T>(
-    signals: &Signals,
+    signals: &mut Signals,
     children: &mut Children,
     place: &Place,
     mut look: impl FnMut() -> Result<T>,
@@ -171,7 +172,7 @@ fn joined(agents: &[AgentInfo], objects: &Objects) -> Result<()> {
 }
 
 /// Keeps the mesh up until a signal says to stop, or no agent is left.
-fn serve(signals: &Signals, children: &mut Children, place: &Place) -> Result<ExitCode> {
+fn serve(signals: &mut Signals, children: &mut Children, place: &Place) -> Result<ExitCode> {
     loop {
         children.reap();
         report_losses(children, place);
@@ -187,7 +188,7 @@ fn serve(signals: &Signals, children: &mut Children, place: &Place) -> Result<Ex
 
 /// Keeps the mesh up while CMD runs, and ends CMD if a signal says to stop.
 fn serve_command(
-    signals: &Signals,
+    signals: &mut Signals,
     children: &mut Children,
     place: &Place,
     command: &[OsString],
@@ -201,9 +202,9 @@ fn serve_command(
         }
         match signals.stop() {
             // Ctrl-C at a terminal reaches CMD as well. Whether it ends by that, as most do, is CMD's affair.
-            Some(SIGINT) if io::stdin().is_terminal() => signals.forget(),
+            Some(Signal::SIGINT) if io::stdin().is_terminal() => signals.forget(),
             Some(signal) => {
-                let ended = Signal::from_named_raw(signal).and_then(|signal| children.end_command(signal));
+                let ended = children.end_command(signal);
                 return Ok(ended.map_or_else(|| stopped(signals), code_of_status));
             }
             None => signals.wait(IDLE),

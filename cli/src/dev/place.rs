@@ -7,8 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::process::getuid;
+use nix::errno::Errno;
+use nix::unistd::getuid;
 
 use super::leftovers::{self, TMPFS, memory_prefix};
 use crate::mesh::{self, MeshInfo};
@@ -116,12 +116,21 @@ fn lock(dir: &Path) -> Result<File> {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("{} cannot be opened", path.display()))?;
-        if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let Some(holder) = mesh::holder(&file)? else { continue };
-            let (shown, pid) = (dir.display(), holder.as_raw_pid());
-            bail!(
-                "a mesh runs in {shown} already (pid {pid}); stop it with `kill {pid}`, or give this one another --dir"
-            );
+        match mesh::lock(&file) {
+            Ok(()) => {}
+            Err(Errno::EACCES | Errno::EAGAIN) => {
+                let Some(holder) = mesh::holder(&file)? else { continue };
+                let shown = dir.display();
+                // Processes of another PID namespace, as of another container, have no number here.
+                if holder.as_raw() <= 0 {
+                    bail!("a mesh of another container runs in {shown} already; give this one another --dir");
+                }
+                bail!(
+                    "a mesh runs in {shown} already (pid {holder}); stop it with `kill {holder}`, or give this one \
+                     another --dir"
+                );
+            }
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be locked", path.display())),
         }
         // A mesh that just ended may have removed the file between our opening and our locking it.
         if fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {

@@ -116,7 +116,10 @@ impl Mesh {
             if attachments == "[]\n" {
                 break;
             }
-            assert!(Instant::now() < deadline, "programs have ended, but not their attachments: {attachments}");
+            assert!(
+                Instant::now() < deadline,
+                "programs have ended, but not their attachments: {attachments}"
+            );
         }
         self.end_with_losses();
     }

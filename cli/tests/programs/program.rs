@@ -46,7 +46,16 @@ impl Program {
             let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             drop(alive);
         });
-        Program { what, child, ended, output, said: Vec::new(), silent: false, reaped: false, deadline: Instant::now() + DEADLINE }
+        Program {
+            what,
+            child,
+            ended,
+            output,
+            said: Vec::new(),
+            silent: false,
+            reaped: false,
+            deadline: Instant::now() + DEADLINE,
+        }
     }
 
     /// Waits until it has said `text`.

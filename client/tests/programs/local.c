@@ -1,10 +1,10 @@
 /* What is not a region goes to libc untouched. Also run without PAGEMESH_SOCKET: then it does not matter what is named. */
 #include "check.h"
 
-int main(void)
+static void use(const char *format)
 {
     char name[64], path[80];
-    snprintf(name, sizeof name, "/pagemesh_local_%d", getpid());
+    snprintf(name, sizeof name, format, getpid());
     snprintf(path, sizeof path, "/dev/shm%s", name);
 
     FAILS(shm_open(name, O_RDWR, 0), ENOENT);
@@ -38,6 +38,13 @@ int main(void)
     FAILS(close(fd), EBADF);
     CHECK(shm_unlink(name) == 0);
     FAILS(shm_unlink(name), ENOENT);
+}
+
+int main(void)
+{
+    /* What cannot be a region's name, and what could but is none. */
+    use("/pagemesh_local_%d");
+    use("/pagemesh-local-%d");
 
     /* Names that libc refuses. */
     FAILS(shm_open("/", O_RDWR, 0), EINVAL);

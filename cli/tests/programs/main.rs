@@ -1,0 +1,166 @@
+//! Unmodified programs under the preload library, linked ones, and the examples of the README: on every node of a real
+//! mesh, with small and large pages and under every coherence.
+//!
+//! Needs `pagemesh-agent` and the libraries beside `pagemesh`: `cargo build --workspace` makes them.
+
+mod mesh;
+mod program;
+mod readme;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use self::mesh::{Mesh, NODES, binaries};
+use self::program::Program;
+
+/// Each kind of region, by name and as `--region` takes it.
+const REGIONS: [(&str, &str); 4] = [
+    ("small", "small=2Mi"),
+    ("small-update", "small-update=2Mi,coherence=WriteUpdate"),
+    ("large", "large=2Mi,pageSize=64Ki"),
+    ("large-update", "large-update=2Mi,pageSize=64Ki,coherence=WriteUpdate"),
+];
+
+fn start(test: &str) -> Mesh {
+    Mesh::start(test, &REGIONS.map(|(_, region)| region))
+}
+
+/// A command of several words.
+fn words<const N: usize>(words: [&dyn AsRef<OsStr>; N]) -> [OsString; N] {
+    words.map(|word| word.as_ref().to_owned())
+}
+
+fn all_succeed(programs: Vec<Program>) {
+    programs.into_iter().for_each(|program| drop(program.succeeds()));
+}
+
+/// Runs a program, whose argument is a region, on all nodes at once, each on a region of its own, until each node has
+/// had each region.
+fn everywhere(run: impl Fn(usize, &str) -> Program) {
+    for round in 0..REGIONS.len() {
+        all_succeed((0..NODES).map(|node| run(node, REGIONS[(node + round) % REGIONS.len()].0)).collect());
+    }
+}
+
+/// Does that with a program of the folder `client/tests/programs`.
+fn unmodified(name: &str) {
+    let mesh = start(name);
+    let program = mesh.compile(&format!("programs/{name}.c"), &[]);
+    everywhere(|node, region| mesh.run(node, &words([&program, &region])));
+    mesh.end();
+}
+
+#[test]
+fn descriptors() {
+    unmodified("descriptors");
+}
+
+#[test]
+fn execs() {
+    unmodified("execs");
+}
+
+#[test]
+fn forks() {
+    unmodified("forks");
+}
+
+#[test]
+fn sizes() {
+    unmodified("sizes");
+}
+
+#[test]
+fn threads() {
+    unmodified("threads");
+}
+
+#[test]
+fn unmaps() {
+    unmodified("unmaps");
+}
+
+#[test]
+fn shareable_list() {
+    let mesh = start("shareable_list");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client/tests/programs/shareable_list.py");
+    everywhere(|node, region| mesh.run(node, &words([&"python3", &program, &region])));
+    mesh.end();
+}
+
+/// `O_CREAT | O_EXCL` has one winner among the processes of a node, and among those of all nodes.
+#[test]
+fn exclusive() {
+    let mesh = start("exclusive");
+    let program = mesh.compile("programs/exclusive.c", &[]);
+    everywhere(|node, region| mesh.run(node, &words([&program, &region])));
+    for (region, _) in REGIONS {
+        let command = words([&program, &region, &NODES.to_string()]);
+        all_succeed((0..NODES).map(|node| mesh.run(node, &command)).collect());
+    }
+    mesh.end();
+}
+
+/// What each node writes the others read, and the first time in each of the ways in which pages can be touched.
+#[test]
+fn pattern() {
+    let mesh = start("pattern");
+    let program = mesh.compile("programs/pattern.c", &[]);
+    let mut seed = 0;
+    for (region, _) in REGIONS {
+        for way in ["read", "locked", "populated"] {
+            for writer in 0..NODES {
+                seed += 1;
+                let command = |what| words([&program, &region, &what, &seed.to_string()]);
+                mesh.run(writer, &command("write")).succeeds();
+                let others = (0..NODES).filter(|node| *node != writer);
+                all_succeed(others.map(|node| mesh.run(node, &command(way))).collect());
+                mesh.run(writer, &command(way)).succeeds();
+            }
+        }
+    }
+    mesh.end();
+}
+
+/// What is not a region goes to libc, with an agent and without.
+#[test]
+fn local() {
+    let mesh = start("local");
+    let program = mesh.compile("programs/local.c", &[]);
+    all_succeed((0..NODES).map(|node| mesh.run(node, &[&program])).collect());
+    let without = words([&"env", &"-u", &"PAGEMESH_SOCKET", &program]);
+    mesh.run(0, &without).succeeds();
+    mesh.end();
+}
+
+/// Each agent dies in a mesh of its own, under a program that uses one kind of region.
+#[test]
+fn agent_gone() {
+    for (index, (region, declared)) in REGIONS.into_iter().enumerate() {
+        let mesh = Mesh::start(&format!("agent_gone-{region}"), &[declared]);
+        let program = mesh.compile("programs/agent_gone.c", &[]);
+        let node = index % NODES;
+        let agent = mesh.agent(node)["pid"].to_string();
+        mesh.run(node, &words([&program, &region, &agent])).succeeds();
+        mesh.end_with_losses();
+    }
+}
+
+fn linked(test: &str, libraries: &[&OsStr]) {
+    let mesh = start(test);
+    let program = mesh.compile("linked/c_abi.c", libraries);
+    everywhere(|node, region| mesh.run_linked(node, &words([&program, &region])));
+    mesh.end();
+}
+
+#[test]
+fn linked_with_the_shared_library() {
+    let mut rpath = OsString::from("-Wl,-rpath,");
+    rpath.push(binaries());
+    linked("shared", &[binaries().join("libpagemesh.so").as_os_str(), &rpath]);
+}
+
+#[test]
+fn linked_with_the_static_library() {
+    linked("static", &[binaries().join("libpagemesh.a").as_os_str()]);
+}
