@@ -1,13 +1,11 @@
 //! The two directories of a running agent: its own for the time that it runs, and clean when it ends.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::control::FILE_PREFIX;
@@ -123,16 +121,16 @@ fn make_and_lock(dir: &Path) -> Result<File, DirError> {
         Ok(()) | Err(_) => {}
     }
     let file = File::open(dir).map_err(io)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(DirError::Taken(dir.into())),
-        Err(errno) => Err(io(errno.into())),
+        Err(TryLockError::WouldBlock) => Err(DirError::Taken(dir.into())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
     }
 }
 
 fn same(dir: &File, other: &Path) -> bool {
-    let (Ok(a), Ok(b)) = (rustix::fs::fstat(dir), rustix::fs::stat(other)) else { return false };
-    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+    let (Ok(a), Ok(b)) = (dir.metadata(), fs::metadata(other)) else { return false };
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 fn remove_region_files(dir: &Path) -> io::Result<()> {

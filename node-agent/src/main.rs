@@ -3,13 +3,14 @@
 mod args;
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pagemesh_agent::attach::{self, Server};
 use pagemesh_agent::config::{Me, Objects, Watch};
 use pagemesh_agent::control::Control;
@@ -19,8 +20,6 @@ use pagemesh_agent::peer::{Identity, Network};
 use pagemesh_agent::shard::{Command, Event, Setup, Shard, ShardHandle};
 use pagemesh_agent::{http, preflight, uffd};
 use pagemesh_protocol::{AgentId, Incarnation, Tuning};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -71,7 +70,11 @@ fn run(args: &RunArgs) -> Result<()> {
     let me = Me { name: args.name.clone(), id: AgentId(args.id) };
     let metrics = Arc::new(Metrics::new());
     let (sender, events) = mpsc::unbounded_channel();
-    let identity = Identity { me: me.id, incarnation: incarnation()?, shards: shard_count(args) };
+    let identity = Identity {
+        me: me.id,
+        incarnation: incarnation().context("cannot read /dev/urandom")?,
+        shards: shard_count(args),
+    };
     let shards = spawn_shards(args, identity, &metrics, &sender).context("cannot start the shards")?;
     let control = Arc::new(Control::new(me, shards, args.memory_dir.clone()));
 
@@ -181,9 +184,9 @@ fn start_log(args: &RunArgs) {
 
 /// Every attachment takes some descriptors, and shells and service managers set the soft limit for another age.
 fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
         warn!(%error, "cannot raise RLIMIT_NOFILE to its hard limit");
     }
 }
@@ -211,7 +214,6 @@ fn spawn_shards(
 /// A number that no other life of this agent has.
 fn incarnation() -> io::Result<Incarnation> {
     let mut bytes = [0; 8];
-    let len = getrandom(&mut bytes, GetRandomFlags::empty())?;
-    assert_eq!(len, bytes.len(), "so few random bytes come at once");
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(Incarnation(u64::from_ne_bytes(bytes)))
 }

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::program::Program;
 
 /// How many nodes a mesh has.
@@ -103,13 +105,22 @@ impl Mesh {
     }
 
     /// What the agent of a node says of itself.
-    pub(crate) fn agent(&self, node: usize) -> serde_json::Value {
+    pub(crate) fn agent(&self, node: usize) -> Value {
         let file = self.node_dir(node).join("agent.json");
         serde_json::from_slice(&fs::read(file).expect("an agent that is up")).expect("JSON")
     }
 
-    /// Ends the mesh; no attachment may have outlived its program, nor anything the mesh.
+    /// Ends the mesh. Every region must have been used, no attachment may outlive its program, and nothing the mesh.
     pub(crate) fn end(self) {
+        let regions = self.shell("pagemesh get regions -o json").succeeds();
+        let regions: Vec<Value> = serde_json::from_str(&regions).expect("JSON");
+        for region in regions {
+            let nodes = region["nodes"].as_array().expect("a list");
+            assert!(
+                nodes.iter().any(|node| node["pages"] != json!({"shared": 0, "exclusive": 0})),
+                "unused: {region}"
+            );
+        }
         let deadline = Instant::now() + NOTICE_DEADLINE;
         loop {
             let attachments = self.shell("pagemesh get attachments -o json").succeeds();

@@ -2,8 +2,8 @@
 
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,17 +75,24 @@ impl Program {
     /// Waits until it has ended, and ended well; all that it said.
     pub(crate) fn succeeds(mut self) -> String {
         while self.listen() {}
-        let status = self.child.wait().expect("it is our child");
-        self.reaped = true;
+        let status = self.end();
         assert!(status.success(), "{}: {status}; it said:\n{}", self.what, self.text());
         self.text()
+    }
+
+    /// Kills it. Until then it must have run.
+    pub(crate) fn is_killed(mut self) {
+        killpg(pid(&self.child), Signal::SIGKILL).expect("it is not reaped");
+        while self.listen() {}
+        let status = self.end();
+        let killed = status.signal() == Some(Signal::SIGKILL as i32);
+        assert!(killed, "{} has ended before: {status}; it said:\n{}", self.what, self.text());
     }
 
     /// Waits until it says more. False: it has ended, and all that it said is here.
     fn listen(&mut self) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let late = format_args!("{} did not end within {DEADLINE:?}; it said:\n{}", self.what, self.text());
-        assert!(!left.is_zero(), "{late}");
+        assert!(!left.is_zero(), "{} is not done within {DEADLINE:?}; it said:\n{}", self.what, self.text());
         let mut fds = [&self.ended, &self.output].map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
         let watched = if self.silent { &mut fds[..1] } else { &mut fds[..] };
         poll(watched, PollTimeout::try_from(left).expect("a minute fits")).expect("no signal comes");
@@ -99,6 +106,11 @@ impl Program {
         output || !ended
     }
 
+    fn end(&mut self) -> ExitStatus {
+        self.reaped = true;
+        self.child.wait().expect("it is our child")
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.said).into_owned()
     }
@@ -108,7 +120,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         if !self.reaped {
             let _ = killpg(pid(&self.child), Signal::SIGKILL);
-            let _ = self.child.wait();
+            self.end();
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -35,32 +34,21 @@ pub enum ListenError {
 ///
 /// When the path is too long or the socket cannot be made.
 pub fn listen(path: &Path, mode: u32) -> Result<OwnedFd, ListenError> {
-    let address = SocketAddrUnix::new(path).map_err(|_| ListenError::TooLong(path.into()))?;
+    let address = UnixAddr::new(path).map_err(|_| ListenError::TooLong(path.into()))?;
     bind(path, &address, mode).map_err(|source| ListenError::Io { path: path.into(), source })
 }
 
-fn bind(path: &Path, address: &SocketAddrUnix, mode: u32) -> io::Result<OwnedFd> {
+fn bind(path: &Path, address: &UnixAddr, mode: u32) -> io::Result<OwnedFd> {
     match fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    rustix::net::bind(&socket, address)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), address)?;
     // Nobody can connect before `listen`, so the permissions are in force in time.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    rustix::net::listen(&socket, BACKLOG)?;
+    nix::sys::socket::listen(&socket, Backlog::new(BACKLOG)?)?;
     Ok(socket)
-}
-
-/// Takes the next connection.
-pub(super) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
-    loop {
-        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => return Ok(socket),
-            Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }

@@ -25,7 +25,7 @@ use crate::control::Control;
 
 pub use listener::{ListenError, listen};
 pub use ranges::RANGES_MAX;
-pub(crate) use socket::peer_process;
+pub(crate) use socket::peer_pidfd;
 
 /// Attachments that a node has at most, unless told otherwise.
 pub const ATTACHMENTS_MAX: usize = 1024;
@@ -73,7 +73,7 @@ impl Server {
         let mut sessions = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.async_io(Interest::READABLE, listener::accept) => accepted,
+                accepted = self.listener.async_io(Interest::READABLE, socket::accept) => accepted,
                 Some(ended) = sessions.join_next() => {
                     if let Err(error) = ended {
                         warn!(%error, "the task of an attachment failed");

@@ -1,12 +1,12 @@
 //! The life of one connection: `Hello`, `Bind`, then any number of `Map` and `Unmap`.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
 
@@ -182,7 +182,7 @@ fn decode(received: Option<Received>, descriptors: usize) -> Result<(Request, Ve
 /// a program that set `O_APPEND` would make all that the agent writes go to the end of the file.
 fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(File::options().read(true).write(true).open(path)?.into())
 }
 
 /// The name of a process, if it can be seen from here.

@@ -76,14 +76,7 @@ async fn a_change_of_the_directory_is_published() {
 fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
     let dir = std::env::temp_dir().join(format!("pagemesh-files-test-{}", std::process::id()));
     fs::create_dir_all(dir.join("dir.yaml")).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        dir.join("pipe.yaml"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
+    nix::unistd::mkfifo(&dir.join("pipe.yaml"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     fs::write(dir.join("latin.yaml"), [0xe4]).unwrap();
     fs::write(dir.join("good.yml"), "x").unwrap();
     let files = read(&dir).unwrap();

@@ -1,20 +1,22 @@
 //! The file that holds a region's pages on this node.
 
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, CWD, FallocateFlags, Mode, OFlags};
-use rustix::io::Errno;
-
-/// `TMPFS_MAGIC` of `linux/magic.h`.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, open, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// A region's pages on this node, page `n` at offset `n * page size`. A page that this node does not hold is a hole.
 /// The name goes away with the value; programs keep what they have mapped.
 #[derive(Debug)]
 pub struct RegionFile {
-    fd: OwnedFd,
+    file: File,
     len: u64,
     path: PathBuf,
 }
@@ -29,28 +31,28 @@ impl RegionFile {
         if file_name.is_empty() || file_name.contains('/') {
             return Err(io::Error::other(format!("{file_name:?} cannot be the name of a region file")));
         }
-        let directory = fs::open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        if fs::fstatfs(&directory)?.f_type != TMPFS_MAGIC {
+        let directory = open(dir, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        if fstatfs(&directory)?.filesystem_type() != TMPFS_MAGIC {
             return Err(io::Error::other(format!(
                 "{} is not in a tmpfs, where region memory must be: name a directory in one, for example /dev/shm",
                 dir.display()
             )));
         }
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match fs::unlinkat(&directory, file_name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
+        match unlinkat(&directory, file_name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let fd = fs::openat(&directory, file_name, flags, Mode::RUSR | Mode::WUSR)?;
-        let file = RegionFile { fd, len, path: dir.join(file_name) };
-        fs::ftruncate(&file.fd, len)?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let file = openat(&directory, file_name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into();
+        let file = RegionFile { file, len, path: dir.join(file_name) };
+        file.file.set_len(len)?;
         Ok(file)
     }
 
     /// The descriptor that programs get.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.file.as_fd()
     }
 
     /// Bytes, holes included.
@@ -65,16 +67,7 @@ impl RegionFile {
     /// # Errors
     /// The kernel's; none is expected.
     pub fn read_page(&self, offset: u64, page: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < page.len() {
-            match rustix::io::pread(&self.fd, &mut page[done..], offset + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(len) => done += len,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(())
+        self.file.read_exact_at(page, offset)
     }
 
     /// Puts `page` into the file. Programs that have it mapped see it at once, others not before they map it.
@@ -82,15 +75,7 @@ impl RegionFile {
     /// # Errors
     /// The tmpfs, or the agent's memory limit, is full.
     pub fn write_page(&self, offset: u64, page: &[u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < page.len() {
-            match rustix::io::pwrite(&self.fd, &page[done..], offset + done as u64) {
-                Ok(len) => done += len,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(())
+        self.file.write_all_at(page, offset)
     }
 
     /// Removes `len` bytes of pages from the file and from every program. Wakes nobody.
@@ -98,11 +83,11 @@ impl RegionFile {
     /// # Errors
     /// The kernel's; none is expected.
     pub fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         loop {
-            match fs::fallocate(&self.fd, flags, offset, len) {
+            match fallocate(&self.file, flags, offset.cast_signed(), len.cast_signed()) {
                 Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
+                Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -112,8 +97,8 @@ impl RegionFile {
 impl Drop for RegionFile {
     fn drop(&mut self) {
         // Another agent's file may have this name by now only if it was told to use our directory.
-        if let Err(errno) = fs::unlinkat(CWD, &self.path, AtFlags::empty()) {
-            tracing::debug!(path = %self.path.display(), %errno, "the region file was gone already");
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the region file was gone already");
         }
     }
 }

@@ -3,13 +3,16 @@
 use std::convert::Infallible;
 use std::path::Path;
 
+use nix::unistd::{Whence, lseek};
+
 use super::*;
 use crate::uffd::testing::Directory;
 
 const PAGE: u64 = PAGE_SIZE_MIN as u64;
 
 fn has_page(file: &RegionFile, offset: u64) -> bool {
-    rustix::fs::seek(file.fd(), rustix::fs::SeekFrom::Data(offset)).is_ok_and(|at| at == offset)
+    let offset = offset.cast_signed();
+    lseek(file.fd(), offset, Whence::SeekData).is_ok_and(|at| at == offset)
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The receiving half of a connection: one buffer, allocated once, from which frames are taken in place.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use pagemesh_protocol::{MESSAGE_LEN, Message};
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
 
 use super::frame::{FRAME_LEN_MAX, FrameError, header};
 
@@ -62,13 +62,14 @@ impl Inbox {
         }
         let until = self.buffer.len().min(self.end + want);
         assert!(self.end < until, "whole frames are taken before more is received");
-        match rustix::net::recv(stream, &mut self.buffer[self.end..until], RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Ok(Received::Closed),
-            Ok((len, _)) => {
+        let room = &mut self.buffer[self.end..until];
+        match recv(stream.as_fd().as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => Ok(Received::Closed),
+            Ok(len) => {
                 self.end += len;
                 Ok(Received::Bytes)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Received::Nothing),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Received::Nothing),
             Err(errno) => Err(errno),
         }
     }

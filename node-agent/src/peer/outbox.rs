@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, sendmsg};
 use pagemesh_protocol::{MESSAGE_LEN, Message};
-use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::memory::{PageBuffer, PagePool};
 
@@ -76,8 +76,8 @@ impl Outbox {
         while !self.queue.is_empty() {
             match self.write(&stream) {
                 Ok(sent) => self.advance(sent, pool),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Flushed::Blocked),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(Flushed::Blocked),
                 Err(errno) => return Err(errno),
             }
         }
@@ -103,8 +103,8 @@ impl Outbox {
                 }
             }
         }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        rustix::net::sendmsg(stream, &slices[..count], &mut SendAncillaryBuffer::default(), flags)
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        sendmsg::<()>(stream.as_fd().as_raw_fd(), &slices[..count], &[], flags, None)
     }
 
     fn advance(&mut self, sent: usize, pool: &mut PagePool) {

@@ -58,14 +58,14 @@ fn kernel(release: &str) -> Finding {
 
 fn userfaultfd(facts: &Facts, findings: &mut Vec<Finding>) {
     const DEVICE: &str = "/dev/userfaultfd";
-    let features = match &facts.userfaultfd {
-        Ok(features) => features,
+    let userfaultfd = match &facts.userfaultfd {
+        Ok(userfaultfd) => userfaultfd,
         Err(trouble) => {
             findings.push(match trouble {
                 DeviceTrouble::Absent => fail(
                     DEVICE,
                     "is not there",
-                    "use Linux 6.1 or later built with CONFIG_USERFAULTFD; in a container, pass the device in",
+                    "use Linux 6.6 or later built with CONFIG_USERFAULTFD; in a container, pass the device in",
                 ),
                 DeviceTrouble::Forbidden => fail(
                     DEVICE,
@@ -81,7 +81,7 @@ fn userfaultfd(facts: &Facts, findings: &mut Vec<Finding>) {
         }
     };
     findings.push(ok(DEVICE, "can be opened"));
-    for feature in features {
+    for feature in &userfaultfd.features {
         let check = format!("userfaultfd {}", feature.name);
         let purpose = format!("needed to {}", feature.purpose);
         findings.push(if feature.present {
@@ -90,14 +90,32 @@ fn userfaultfd(facts: &Facts, findings: &mut Vec<Finding>) {
             fail(&check, format!("is missing, {purpose}"), "use Linux 6.6 or later")
         });
     }
+    findings.push(reads_nowait(userfaultfd.reads_nowait));
+}
+
+fn reads_nowait(present: bool) -> Finding {
+    const CHECK: &str = "userfaultfd RWF_NOWAIT";
+    if present {
+        ok(CHECK, "no program can make the agent wait")
+    } else {
+        warn(
+            CHECK,
+            "is missing, so a hostile program can make the agent wait",
+            "use Linux 6.10 or later where programs are not trusted",
+        )
+    }
 }
 
 fn peer_pidfd(present: bool) -> Finding {
     const CHECK: &str = "socket SO_PEERPIDFD";
     if present {
-        ok(CHECK, "needed to notice that a program ends")
+        ok(CHECK, "no program is taken for another")
     } else {
-        fail(CHECK, "is missing, needed to notice that a program ends", "use Linux 6.5 or later")
+        warn(
+            CHECK,
+            "is missing, so a program that ends while it attaches may be taken for another",
+            "use Linux 6.5 or later",
+        )
     }
 }
 

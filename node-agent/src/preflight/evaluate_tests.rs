@@ -1,5 +1,5 @@
 use super::*;
-use crate::preflight::{UffdFeature, passes, table};
+use crate::preflight::{UffdFeature, Userfaultfd, passes, table};
 
 const FEATURE: UffdFeature = UffdFeature { name: "POISON", purpose: "report a lost page", present: true };
 
@@ -7,7 +7,7 @@ const FEATURE: UffdFeature = UffdFeature { name: "POISON", purpose: "report a lo
 fn good() -> Facts {
     Facts {
         kernel_release: "6.18.44-generic".into(),
-        userfaultfd: Ok(vec![FEATURE]),
+        userfaultfd: Ok(Userfaultfd { features: vec![FEATURE], reads_nowait: true }),
         peer_pidfd: true,
         memory_available: Some(8 << 30),
         memory_limit: None,
@@ -46,19 +46,25 @@ fn a_good_machine_has_nothing_but_ok() {
 #[test]
 fn what_is_not_good_is_said_with_what_to_do() {
     type Change = fn(&mut Facts);
-    let cases: [(Change, Level, &str, &str); 26] = [
+    let cases: [(Change, Level, &str, &str); 27] = [
         (|f| f.kernel_release = "6.6.0".into(), Level::Ok, "kernel", ""),
         (|f| f.kernel_release = "7.0-rc1".into(), Level::Ok, "kernel", ""),
         (|f| f.kernel_release = "6.5.13".into(), Level::Warn, "kernel", "6.6"),
         (|f| f.kernel_release = "5.15.0".into(), Level::Warn, "kernel", "6.6"),
         (|f| f.kernel_release = "strange".into(), Level::Warn, "kernel", "6.6"),
         (
-            |f| f.userfaultfd = Ok(vec![UffdFeature { present: false, ..FEATURE }]),
+            |f| f.userfaultfd.as_mut().unwrap().features[0].present = false,
             Level::Fail,
             "userfaultfd POISON",
             "6.6",
         ),
-        (|f| f.peer_pidfd = false, Level::Fail, "SO_PEERPIDFD", "6.5"),
+        (
+            |f| f.userfaultfd.as_mut().unwrap().reads_nowait = false,
+            Level::Warn,
+            "userfaultfd RWF_NOWAIT",
+            "6.10",
+        ),
+        (|f| f.peer_pidfd = false, Level::Warn, "SO_PEERPIDFD", "6.5"),
         (|f| f.memory_available = Some(100 << 20), Level::Warn, "memory", "add memory"),
         (|f| f.memory_limit = Some(100 << 20), Level::Warn, "memory", "charged to the agent"),
         (|f| f.memory_limit = Some(1 << 30), Level::Ok, "memory", ""),

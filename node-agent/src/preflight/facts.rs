@@ -2,26 +2,26 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::stat::{major, minor};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::sys::utsname::uname;
 
 use super::{limits, mounts};
 use crate::{attach, uffd};
-
-/// `TMPFS_MAGIC` of linux/magic.h.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// All that the report is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// As `uname -r` says.
     pub kernel_release: String,
-    /// The features of userfaultfd that the agent needs, or why none can be made.
-    pub userfaultfd: Result<Vec<UffdFeature>, DeviceTrouble>,
+    /// What userfaultfd can do, or why none can be made.
+    pub userfaultfd: Result<Userfaultfd, DeviceTrouble>,
     /// The kernel can tell a Unix socket's peer as a pidfd.
     pub peer_pidfd: bool,
     /// Memory that the kernel thinks programs can still get, in bytes.
@@ -38,6 +38,15 @@ pub struct Facts {
     pub shmem_thp: Option<String>,
     /// The directory for region files.
     pub memory_dir: Result<MemoryDir, String>,
+}
+
+/// What userfaultfd can do here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Userfaultfd {
+    /// The features that the agent needs.
+    pub features: Vec<UffdFeature>,
+    /// A read can be told not to wait.
+    pub reads_nowait: bool,
 }
 
 /// A feature of userfaultfd that the agent needs.
@@ -79,17 +88,23 @@ pub struct MemoryDir {
 #[must_use]
 pub fn gather(memory_dir: &Path) -> Facts {
     Facts {
-        kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+        kernel_release: uname()
+            .map_or_else(|_| "?".into(), |name| name.release().to_string_lossy().into_owned()),
         userfaultfd: userfaultfd(),
         peer_pidfd: peer_pidfd().is_ok(),
         memory_available: limits::memory_available(&read("/proc/meminfo")),
         memory_limit: limits::cgroup_memory_limit(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup")),
-        memlock: getrlimit(Resource::Memlock).maximum,
-        nofile: getrlimit(Resource::Nofile).maximum,
+        memlock: hard_limit(Resource::RLIMIT_MEMLOCK),
+        nofile: hard_limit(Resource::RLIMIT_NOFILE),
         max_map_count: read("/proc/sys/vm/max_map_count").trim().parse().ok(),
         shmem_thp: limits::chosen(&read("/sys/kernel/mm/transparent_hugepage/shmem_enabled")),
         memory_dir: examine(memory_dir).map_err(|error| format!("{}: {error}", memory_dir.display())),
     }
+}
+
+/// `None` is no limit; a kernel without this kind of limit has none either.
+fn hard_limit(resource: Resource) -> Option<u64> {
+    getrlimit(resource).ok().map(|(_, hard)| hard).filter(|hard| *hard != RLIM_INFINITY)
 }
 
 /// A file of the kernel's, or nothing where there is none: every use of it knows what to make of an empty text.
@@ -97,11 +112,15 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-fn userfaultfd() -> Result<Vec<UffdFeature>, DeviceTrouble> {
-    let features = uffd::probe().map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NOENT) => DeviceTrouble::Absent,
-        Some(Errno::ACCESS | Errno::PERM) => DeviceTrouble::Forbidden,
-        Some(_) | None => DeviceTrouble::Other(error.to_string()),
+fn userfaultfd() -> Result<Userfaultfd, DeviceTrouble> {
+    let features = uffd::probe().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            DeviceTrouble::Absent
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            DeviceTrouble::Forbidden
+        } else {
+            DeviceTrouble::Other(error.to_string())
+        }
     })?;
     let needed = uffd::NEEDED.iter();
     let feature = |feature: &uffd::Feature| UffdFeature {
@@ -109,26 +128,25 @@ fn userfaultfd() -> Result<Vec<UffdFeature>, DeviceTrouble> {
         purpose: feature.purpose,
         present: features.has(feature),
     };
-    Ok(needed.map(feature).collect())
+    Ok(Userfaultfd { features: needed.map(feature).collect(), reads_nowait: features.reads_nowait })
 }
 
-/// Tries what the attach socket does with every program.
+/// Tries what the attach socket does first with every program.
 fn peer_pidfd() -> io::Result<OwnedFd> {
     let (ours, _theirs) = UnixStream::pair()?;
-    attach::peer_process(ours.as_fd())
+    Ok(attach::peer_pidfd(&ours)?)
 }
 
 /// Looks at the directory or, since the agent makes it if need be, at the one that it would be made in.
 fn examine(dir: &Path) -> io::Result<MemoryDir> {
     let parent = dir.parent().filter(|_| !dir.exists());
     let place = parent.unwrap_or(dir);
-    let stat = rustix::fs::stat(place)?;
-    let filesystem = rustix::fs::statfs(place)?;
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let device = fs::metadata(place)?.dev();
+    let filesystem = statfs(place)?;
     Ok(MemoryDir {
         path: dir.into(),
-        tmpfs: filesystem.f_type == TMPFS_MAGIC,
-        free: filesystem.f_bavail.saturating_mul(filesystem.f_bsize.cast_unsigned()),
-        huge: mounts::option(&read("/proc/self/mountinfo"), major, minor, "huge"),
+        tmpfs: filesystem.filesystem_type() == TMPFS_MAGIC,
+        free: filesystem.blocks_available().saturating_mul(filesystem.block_size().cast_unsigned()),
+        huge: mounts::option(&read("/proc/self/mountinfo"), major(device), minor(device), "huge"),
     })
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use evaluate::evaluate;
-pub use facts::{DeviceTrouble, Facts, MemoryDir, UffdFeature, gather};
+pub use facts::{DeviceTrouble, Facts, MemoryDir, UffdFeature, Userfaultfd, gather};
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

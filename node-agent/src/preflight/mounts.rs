@@ -1,7 +1,7 @@
 //! `/proc/self/mountinfo`: see proc_pid_mountinfo(5).
 
 /// The value of an option `name=value` of the file system with device number `major:minor`.
-pub(super) fn option(mountinfo: &str, major: u32, minor: u32, name: &str) -> Option<String> {
+pub(super) fn option(mountinfo: &str, major: u64, minor: u64, name: &str) -> Option<String> {
     let device = format!("{major}:{minor}");
     let line = mountinfo.lines().find(|line| line.split(' ').nth(2) == Some(device.as_str()))?;
     // Behind the separator: type, source, options of the file system.

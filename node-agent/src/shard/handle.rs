@@ -1,13 +1,12 @@
 //! A shard as the control path sees it: started, told, joined.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use pagemesh_protocol::{AgentId, Incarnation, Tuning};
-use rustix::event::EventfdFlags;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::worker::Worker;
@@ -39,7 +38,7 @@ impl Shard {
     /// # Errors
     /// The system has no more threads or descriptors.
     pub fn spawn(index: u16, setup: Setup, events: UnboundedSender<Event>) -> io::Result<ShardHandle> {
-        let wake = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let (commands, inbox) = mpsc::channel();
         let (started, outcome) = mpsc::sync_channel(1);
         let bell = wake.clone();
@@ -64,7 +63,7 @@ impl Shard {
 #[derive(Clone, Debug)]
 pub struct ShardHandle {
     commands: mpsc::Sender<Command>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<EventFd>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -74,7 +73,7 @@ impl ShardHandle {
     pub fn send(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             // It can only fail when the counter is full, and then the shard has been woken very often already.
-            let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+            let _ = self.wake.write(1);
         }
     }
 

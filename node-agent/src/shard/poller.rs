@@ -1,13 +1,13 @@
 //! The one place where a shard waits: epoll, with time-outs in nanoseconds.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use pagemesh_protocol::AgentId;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::Errno;
-use rustix::time::Timespec;
 
 use super::AttachmentId;
 
@@ -57,52 +57,70 @@ pub(super) struct Ready {
 }
 
 pub(super) struct Poller {
-    epoll: OwnedFd,
-    events: [epoll::Event; READY_MAX],
+    epoll: Epoll,
+    events: [EpollEvent; READY_MAX],
 }
 
 impl Poller {
     pub(super) fn new() -> io::Result<Poller> {
-        let none = epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
-        Ok(Poller { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: [none; READY_MAX] })
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Poller { epoll, events: [EpollEvent::empty(); READY_MAX] })
     }
 
     /// Reports when there is something to read.
     pub(super) fn add(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.to_bits()), EventFlags::IN)?)
+        Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token.to_bits()))?)
     }
 
     /// Also reports, or no more, when there is room to write.
     pub(super) fn watch_writable(&self, fd: impl AsFd, token: Token, on: bool) -> io::Result<()> {
-        let flags = if on { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(token.to_bits()), flags)?)
+        let out = if on { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+        Ok(self.epoll.modify(fd, &mut EpollEvent::new(EpollFlags::EPOLLIN | out, token.to_bits()))?)
     }
 
     /// Reports nothing more. Closing is not enough: a program holds the same userfaultfd.
     pub(super) fn remove(&self, fd: impl AsFd) {
         // It is not there any more when the kernel was quicker.
-        let _ = epoll::delete(&self.epoll, fd);
+        let _ = self.epoll.delete(fd);
     }
 
     /// Waits until something is ready or the time is over, and returns how much is ready.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let timeout =
-            timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
-        match epoll::wait(&self.epoll, &mut self.events[..], timeout.as_ref()) {
+        match epoll_pwait2(&self.epoll, &mut self.events, timeout) {
             Ok(count) => Ok(count),
-            Err(Errno::INTR) => Ok(0),
+            Err(Errno::EINTR) => Ok(0),
             Err(errno) => Err(errno.into()),
         }
     }
 
     /// The `at`th descriptor of those that the last wait found ready.
     pub(super) fn ready(&self, at: usize) -> Ready {
-        let (flags, data) = (self.events[at].flags, self.events[at].data);
+        let flags = self.events[at].events();
         Ready {
-            token: Token::from_bits(data.u64()),
-            readable: flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR),
-            writable: flags.contains(EventFlags::OUT),
-            failed: flags.contains(EventFlags::ERR),
+            token: Token::from_bits(self.events[at].data()),
+            readable: flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
+            writable: flags.contains(EpollFlags::EPOLLOUT),
+            failed: flags.contains(EpollFlags::EPOLLERR),
         }
     }
+}
+
+/// `nix` only waits in milliseconds, and a turn is far shorter. By number, since older C libraries lack the name.
+fn epoll_pwait2(epoll: &Epoll, events: &mut [EpollEvent], timeout: Option<Duration>) -> Result<usize, Errno> {
+    let timeout = timeout
+        .map(|t| libc::timespec { tv_sec: t.as_secs().cast_signed(), tv_nsec: t.subsec_nanos().into() });
+    // SAFETY: an `EpollEvent` is a `struct epoll_event`, and the kernel is told for how many there is room. The time-out
+    // is absent or lives through the call. There is no signal mask.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll.0.as_raw_fd(),
+            events.as_mut_ptr(),
+            events.len(),
+            timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
+            ptr::null::<libc::sigset_t>(),
+            0_usize,
+        )
+    };
+    Errno::result(count).map(|count| count as usize)
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use nix::sys::eventfd::EventFd;
+use nix::sys::prctl::set_timerslack;
 use pagemesh_protocol::{AgentId, Input};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -26,7 +27,7 @@ pub(super) struct Worker {
     pub(super) receivers: BTreeMap<AgentId, Receiver>,
     pub(super) stopping: bool,
     commands: mpsc::Receiver<Command>,
-    bell: Arc<OwnedFd>,
+    bell: Arc<EventFd>,
     events: UnboundedSender<Event>,
     metrics: Arc<Metrics>,
 }
@@ -37,12 +38,12 @@ impl Worker {
         setup: Setup,
         events: UnboundedSender<Event>,
         commands: mpsc::Receiver<Command>,
-        bell: Arc<OwnedFd>,
+        bell: Arc<EventFd>,
     ) -> io::Result<Worker> {
         let poller = Poller::new()?;
         poller.add(&*bell, Token::Commands)?;
         // A turn is 50 us; the kernel would by default wait as long again before it wakes us.
-        rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
+        set_timerslack(1)?;
         let metrics = setup.metrics.clone();
         let engine = Engine::new(index, setup);
         let (receivers, stopping) = (BTreeMap::new(), false);
@@ -79,9 +80,8 @@ impl Worker {
     }
 
     fn take_commands(&mut self) {
-        let mut count = [0; 8];
         // Cleared before looking: what is sent after this rings again.
-        let _ = rustix::io::read(&*self.bell, &mut count[..]);
+        let _ = self.bell.read();
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
         }

@@ -1,9 +1,9 @@
 //! `linux/userfaultfd.h` as of Linux 6.18, written down by hand: older headers lack half of it.
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use rustix::io::Errno;
-use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Updater, opcode};
+use nix::errno::Errno;
+use nix::{request_code_none, request_code_read, request_code_readwrite};
 
 const UFFDIO: u8 = 0xAA;
 
@@ -70,61 +70,43 @@ pub(super) struct Install {
     pub(super) done: i64,
 }
 
-const API: Opcode = opcode::read_write::<Api>(UFFDIO, 0x3F);
-const REGISTER: Opcode = opcode::read_write::<Register>(UFFDIO, 0x00);
-// The header declares these two as reads although the kernel writes nothing.
-const UNREGISTER: Opcode = opcode::read::<Span>(UFFDIO, 0x01);
-const WAKE: Opcode = opcode::read::<Span>(UFFDIO, 0x02);
-const WRITEPROTECT: Opcode = opcode::read_write::<WriteProtect>(UFFDIO, 0x06);
-const CONTINUE: Opcode = opcode::read_write::<Install>(UFFDIO, 0x07);
-const POISON: Opcode = opcode::read_write::<Install>(UFFDIO, 0x08);
-const NEW: Opcode = opcode::none(UFFDIO, 0x00);
-
 macro_rules! call {
-    ($name:ident, $opcode:ident, $argument:ty) => {
+    ($name:ident, $code:expr, $argument:ty) => {
         pub(super) fn $name(fd: impl AsFd, argument: &mut $argument) -> Result<(), Errno> {
-            // SAFETY: the opcode encodes the size of this very type, whose layout is the kernel's. The addresses in
+            let (fd, code) = (fd.as_fd().as_raw_fd(), $code);
+            // SAFETY: the code encodes the size of this very type, whose layout is the kernel's. The addresses in
             // it are of the program that made the userfaultfd, not of this process, so no memory of ours is touched.
-            unsafe { ioctl::ioctl(fd, Updater::<'_, $opcode, $argument>::new(argument)) }
+            let result = unsafe { libc::ioctl(fd, code, std::ptr::from_mut(argument)) };
+            Errno::result(result).map(drop)
         }
     };
 }
 
-call!(api, API, Api);
-call!(register, REGISTER, Register);
-call!(unregister, UNREGISTER, Span);
-call!(wake, WAKE, Span);
-call!(write_protect, WRITEPROTECT, WriteProtect);
-call!(continue_, CONTINUE, Install);
-call!(poison, POISON, Install);
+call!(api, request_code_readwrite!(UFFDIO, 0x3F, size_of::<Api>()), Api);
+call!(register, request_code_readwrite!(UFFDIO, 0x00, size_of::<Register>()), Register);
+// The header declares these two as reads although the kernel writes nothing.
+call!(unregister, request_code_read!(UFFDIO, 0x01, size_of::<Span>()), Span);
+call!(wake, request_code_read!(UFFDIO, 0x02, size_of::<Span>()), Span);
+call!(write_protect, request_code_readwrite!(UFFDIO, 0x06, size_of::<WriteProtect>()), WriteProtect);
+call!(continue_, request_code_readwrite!(UFFDIO, 0x07, size_of::<Install>()), Install);
+call!(poison, request_code_readwrite!(UFFDIO, 0x08, size_of::<Install>()), Install);
 
-/// `USERFAULTFD_IOC_NEW`: flags go in by value, a descriptor comes out.
-struct New {
-    flags: usize,
-}
-
-// SAFETY: the opcode takes an integer and reads no memory; a result that is not an error is a new descriptor.
-unsafe impl Ioctl for New {
-    type Output = OwnedFd;
-    const IS_MUTATING: bool = false;
-
-    fn opcode(&self) -> Opcode {
-        NEW
-    }
-
-    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
-        std::ptr::without_provenance_mut(self.flags)
-    }
-
-    unsafe fn output_from_ptr(fd: IoctlOutput, _: *mut std::ffi::c_void) -> Result<OwnedFd, Errno> {
-        // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-}
-
-/// A new userfaultfd of this process from an open `/dev/userfaultfd`.
+/// A new userfaultfd of this process from an open `/dev/userfaultfd`, by `USERFAULTFD_IOC_NEW`.
 pub(super) fn new(device: impl AsFd) -> Result<OwnedFd, Errno> {
-    let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
-    // SAFETY: see the implementation of `Ioctl`.
-    unsafe { ioctl::ioctl(device, New { flags: flags.bits() as usize }) }
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: flags go in by value, so that no memory is touched.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), request_code_none!(UFFDIO, 0x00), flags) };
+    let fd = Errno::result(result)?;
+    // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Reads messages and never waits, whatever flags the descriptor has. Linux before 6.10 cannot do that and says
+/// `EOPNOTSUPP`.
+pub(super) fn read_nowait(fd: impl AsFd, bytes: &mut [u8]) -> Result<usize, Errno> {
+    let part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // The descriptor has no position, which -1 says.
+    // SAFETY: the one part is `bytes`, which is ours alone to write to.
+    let len = unsafe { libc::preadv2(fd.as_fd().as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    Errno::result(len).map(isize::cast_unsigned)
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a userfaultfd, as two closed enums: one for the door, one for each operation.
 
-use rustix::io::Errno;
+use nix::errno::Errno;
 use thiserror::Error;
 
 /// Why a descriptor was not taken for a userfaultfd.
@@ -46,13 +46,14 @@ pub enum OpError {
 }
 
 impl OpError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the kernel's, not ours")]
     pub(super) fn from_errno(errno: Errno) -> OpError {
         match errno {
-            Errno::SRCH => OpError::Gone,
-            Errno::NOENT => OpError::Unmapped,
-            Errno::AGAIN => OpError::Busy,
-            Errno::EXIST => OpError::Exists,
-            Errno::FAULT => OpError::NoPage,
+            Errno::ESRCH => OpError::Gone,
+            Errno::ENOENT => OpError::Unmapped,
+            Errno::EAGAIN => OpError::Busy,
+            Errno::EEXIST => OpError::Exists,
+            Errno::EFAULT => OpError::NoPage,
             other => OpError::Other(other),
         }
     }

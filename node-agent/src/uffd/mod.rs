@@ -11,21 +11,18 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 pub use error::{OpError, UffdError};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, readlink};
 pub use probe::{DEVICE, Feature, Features, NEEDED, create, probe};
-use rustix::io::{Errno, ReadWriteFlags};
 
 /// The kernel's own page size, in which it installs and counts.
 pub const KERNEL_PAGE: u64 = 4096;
 
 /// Messages that one [`Uffd::read`] takes at most.
 pub const READ_BATCH: usize = 32;
-
-/// Tells `preadv2` that the descriptor has no position.
-const NO_OFFSET: u64 = u64::MAX;
 
 /// A program touched memory that it may not access so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +48,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Uffd {
     fd: OwnedFd,
+    /// The kernel reads from it without waiting if asked to: see [`Uffd::read`].
+    nowait: bool,
 }
 
 impl Uffd {
@@ -60,24 +59,23 @@ impl Uffd {
     /// It is no userfaultfd, it is in use already, or the kernel lacks a feature.
     pub fn adopt(fd: OwnedFd) -> Result<Uffd, UffdError> {
         // Before any ioctl: on another kind of descriptor the same numbers could mean anything.
-        let link = rustix::fs::readlink(proc_path(&fd), Vec::new())?;
-        if link.as_bytes() != b"anon_inode:[userfaultfd]" {
+        let link = readlink(proc_path(&fd).as_str())?;
+        if link != "anon_inode:[userfaultfd]" {
             return Err(UffdError::NotUserfaultfd(link.to_string_lossy().into_owned()));
         }
-        // Without it epoll reports nothing but an error. The program shares the file description and can undo this;
-        // `read` does not rely on it.
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        set_nonblocking(&fd)?;
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
 
+        let nowait = probe::reads_nowait(&fd);
         let needed = probe::needed_bits();
         let mut api = abi::Api { api: abi::API_VERSION, features: needed, ioctls: 0 };
         match abi::api(&fd, &mut api) {
-            Ok(()) => Ok(Uffd { fd }),
+            Ok(()) => Ok(Uffd { fd, nowait }),
             // EINVAL has two causes.
-            Err(Errno::INVAL) if probe().is_ok_and(|features| features.missing().count() == 0) => {
+            Err(Errno::EINVAL) if probe().is_ok_and(|features| features.missing().count() == 0) => {
                 Err(UffdError::AlreadyOpened)
             }
-            Err(Errno::INVAL) => Err(UffdError::Unsupported),
+            Err(Errno::EINVAL) => Err(UffdError::Unsupported),
             Err(errno) => Err(UffdError::System(errno)),
         }
     }
@@ -144,16 +142,21 @@ impl Uffd {
     }
 
     /// Takes the faults that are there, at most [`READ_BATCH`]. Never waits, whatever the program has done to the
-    /// descriptor.
+    /// descriptor. Only before Linux 6.10 it can: a program that makes the descriptor blocking and takes the message
+    /// itself, both in the instant between the two calls here, holds up the shard. The preflight warns of it.
     ///
     /// # Errors
     /// Reading failed in another way than finding nothing.
     pub fn read(&self, faults: &mut [Fault; READ_BATCH]) -> Result<Batch, Errno> {
         let mut bytes = [0; READ_BATCH * abi::MESSAGE_LEN];
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let len = match rustix::io::preadv2(&self.fd, &mut parts, NO_OFFSET, ReadWriteFlags::NOWAIT) {
+        let read = if self.nowait {
+            abi::read_nowait(&self.fd, &mut bytes)
+        } else {
+            set_nonblocking(&self.fd).and_then(|()| nix::unistd::read(&self.fd, &mut bytes))
+        };
+        let len = match read {
             Ok(len) => len,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
             Err(errno) => return Err(errno),
         };
         let mut batch = Batch::default();
@@ -173,6 +176,12 @@ impl AsFd for Uffd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Without it epoll reports nothing but an error. A program shares the flag and can take it away. A userfaultfd has no
+/// other flags that one could lose here.
+fn set_nonblocking(fd: &OwnedFd) -> Result<(), Errno> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
 }
 
 fn proc_path(fd: &OwnedFd) -> String {
@@ -206,8 +215,8 @@ fn install(
     while start < end {
         match operation(abi::Span { start, len: end - start }) {
             Ok(()) => break,
-            Err((Errno::AGAIN, done)) if done > 0 => start += done.cast_unsigned(),
-            Err((Errno::EXIST, _)) => {
+            Err((Errno::EAGAIN, done)) if done > 0 => start += done.cast_unsigned(),
+            Err((Errno::EEXIST, _)) => {
                 existed = true;
                 start += KERNEL_PAGE;
             }

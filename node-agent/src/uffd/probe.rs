@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
+
 use super::abi;
 
 /// The device that hands out userfaultfds.
@@ -61,6 +63,8 @@ pub(super) fn needed_bits() -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     bits: u64,
+    /// A read can be told not to wait, so that no program can make one wait. Useful, not needed.
+    pub reads_nowait: bool,
 }
 
 impl Features {
@@ -83,9 +87,16 @@ impl Features {
 /// The device is absent or may not be opened.
 pub fn probe() -> io::Result<Features> {
     let uffd = create(File::open(DEVICE)?)?;
+    let reads_nowait = reads_nowait(&uffd);
     let mut api = abi::Api { api: abi::API_VERSION, features: 0, ioctls: 0 };
     abi::api(&uffd, &mut api)?;
-    Ok(Features { bits: api.features })
+    Ok(Features { bits: api.features, reads_nowait })
+}
+
+/// Whether this kernel reads from a userfaultfd without waiting if asked to. Asked before `UFFDIO_API`: until then a
+/// read is refused, so that none takes a message away.
+pub(super) fn reads_nowait(fd: &OwnedFd) -> bool {
+    abi::read_nowait(fd, &mut [0; abi::MESSAGE_LEN]) != Err(Errno::EOPNOTSUPP)
 }
 
 /// A new userfaultfd of the calling process from an open [`DEVICE`], as a client makes it.

@@ -1,13 +1,18 @@
 //! A stand-in for an attached program: memory of this process that is a region file, and a userfaultfd over it.
 
 use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::unistd::{pipe, write};
 
 use super::{DEVICE, Fault, READ_BATCH, Uffd, create};
 use crate::memory::RegionFile;
@@ -37,6 +42,11 @@ pub(crate) fn new_uffd() -> Uffd {
     Uffd::adopt(create(device).unwrap()).unwrap()
 }
 
+/// What a hostile program may do to its userfaultfd: the flag is shared with the agent's descriptor.
+pub(crate) fn make_blocking(uffd: impl AsFd) {
+    fcntl(uffd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+}
+
 /// A mapping of a whole region file, unmapped at the end.
 pub(crate) struct Mapping {
     base: NonNull<u8>,
@@ -51,13 +61,13 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     pub(crate) fn of(file: &RegionFile) -> Mapping {
         let len = file.len() as usize;
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        let size = NonZeroUsize::new(len).expect("a region is never empty");
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping where the kernel likes, of a file that is as long.
-        let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, file.fd(), 0) };
-        let base = base.unwrap();
+        let base = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, file.fd(), 0) }.unwrap();
         // SAFETY: the mapping is ours; how it is backed does not change what is in it.
-        unsafe { rustix::mm::madvise(base, len, Advice::LinuxNoHugepage) }.unwrap();
-        Mapping { base: NonNull::new(base.cast()).unwrap(), len }
+        unsafe { madvise(base, len, MmapAdvise::MADV_NOHUGEPAGE) }.unwrap();
+        Mapping { base: base.cast(), len }
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -76,18 +86,18 @@ impl Mapping {
     }
 
     /// What a system call that reads from the memory says.
-    pub(crate) fn read_by_kernel(&self, offset: u64) -> Result<usize, rustix::io::Errno> {
-        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+    pub(crate) fn read_by_kernel(&self, offset: u64) -> Result<usize, Errno> {
+        let (_reader, writer) = pipe().unwrap();
         // SAFETY: within the mapping; only the kernel reads it, and it copes with whatever is there.
         let bytes = unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).as_ptr(), 8) };
-        rustix::io::write(writer, bytes)
+        write(writer, bytes)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: our own mapping, to which no reference is left.
-        unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) }.unwrap();
+        unsafe { munmap(self.base.cast(), self.len) }.unwrap();
     }
 }
 
@@ -113,8 +123,8 @@ impl Program {
     pub(crate) fn fault(&self) -> Fault {
         let mut faults = [Fault::default(); READ_BATCH];
         loop {
-            let mut fds = [PollFd::new(&self.uffd, PollFlags::IN)];
-            poll(&mut fds, None).unwrap();
+            let mut fds = [PollFd::new(self.uffd.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::NONE).unwrap();
             let batch = self.uffd.read(&mut faults).unwrap();
             assert_eq!(batch.strange, 0);
             if batch.faults > 0 {

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::SeqCst;
 
-use rustix::io::Errno;
+use nix::errno::Errno;
 
-use super::testing::{Program, new_uffd};
+use super::testing::{Program, make_blocking, new_uffd};
 use super::*;
 
 const PAGE: u64 = KERNEL_PAGE;
@@ -120,7 +120,7 @@ fn a_poisoned_page_is_an_error_and_not_zeros() {
     let program = Program::with_len(2 * PAGE);
     let base = program.memory.base();
     program.uffd.poison(base, PAGE).unwrap();
-    assert_eq!(program.memory.read_by_kernel(0), Err(Errno::FAULT));
+    assert_eq!(program.memory.read_by_kernel(0), Err(Errno::EFAULT));
     // It can be put right.
     program.file.write_page(0, &page_of(2)).unwrap();
     program.uffd.continue_(base, PAGE, true).unwrap();
@@ -134,7 +134,7 @@ fn errors_tell_what_is_the_matter() {
     assert_eq!(program.uffd.continue_(nowhere, PAGE, false), Err(OpError::Unmapped));
     assert_eq!(program.uffd.write_protect(nowhere, PAGE, true), Err(OpError::Unmapped));
     assert_eq!(program.uffd.wake(nowhere, PAGE), Ok(()));
-    assert_eq!(OpError::from_errno(Errno::SRCH), OpError::Gone);
+    assert_eq!(OpError::from_errno(Errno::ESRCH), OpError::Gone);
     program.uffd.unregister(program.memory.base(), PAGE).unwrap();
     assert_eq!(program.memory.word(0).load(SeqCst), 0, "the kernel serves it now");
 }
@@ -149,11 +149,25 @@ fn only_a_fresh_userfaultfd_is_adopted() {
 
 #[test]
 fn a_program_cannot_make_a_read_wait() {
-    let program = Program::with_len(PAGE);
-    // The program's own descriptor shares this flag with ours.
-    rustix::io::ioctl_fionbio(&program.uffd, false).unwrap();
-    let mut faults = [Fault::default(); READ_BATCH];
-    assert_eq!(program.uffd.read(&mut faults), Ok(Batch::default()));
+    let mut program = Program::with_len(PAGE);
+    for nowait in [true, false] {
+        program.uffd.nowait = nowait;
+        make_blocking(&program.uffd);
+        let mut faults = [Fault::default(); READ_BATCH];
+        assert_eq!(program.uffd.read(&mut faults), Ok(Batch::default()));
+    }
+}
+
+#[test]
+fn faults_are_read_by_older_kernels_as_well() {
+    let mut program = Program::with_len(PAGE);
+    assert!(program.uffd.nowait, "tests run on Linux 6.10 or later");
+    program.uffd.nowait = false;
+    let thread = program.touch(0, |word| word.load(SeqCst));
+    assert_eq!(program.fault(), fault(0, false, false));
+    program.file.write_page(0, &page_of(6)).unwrap();
+    program.uffd.continue_(program.memory.base(), PAGE, true).unwrap();
+    assert_eq!(thread.join().unwrap(), 6);
 }
 
 #[test]

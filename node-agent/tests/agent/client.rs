@@ -1,14 +1,15 @@
 //! A program's side of the attach protocol, byte by byte from docs/src/attach-protocol.md.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect,
+    recvmsg, sendmsg, socket,
 };
 
 /// Reasons of a refusal.
@@ -71,38 +72,38 @@ pub(crate) struct Welcome {
 }
 
 impl Client {
-    pub(crate) fn connect(socket: &Path) -> Client {
-        let flags = SocketFlags::CLOEXEC;
-        let client =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        rustix::net::connect(&client, &SocketAddrUnix::new(socket).unwrap()).unwrap();
+    pub(crate) fn connect(path: &Path) -> Client {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let client = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        connect(client.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
         Client(client)
     }
 
     pub(crate) fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) {
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
-        }
-        let sent = rustix::net::sendmsg(&self.0, &[IoSlice::new(packet)], &mut control, SendFlags::NOSIGNAL);
+        let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let control = if raw.is_empty() { &[] } else { &rights[..] };
+        let parts = [IoSlice::new(packet)];
+        let sent = sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None);
         assert_eq!(sent, Ok(packet.len()));
     }
 
     /// The next packet, or `None` when the agent has closed the connection.
     pub(crate) fn receive(&self) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
         let mut bytes = vec![0; 4096];
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let len = rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
-        bytes.truncate(len.unwrap().bytes);
+        let mut space = nix::cmsg_space!([RawFd; 253]);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
         let mut descriptors = Vec::new();
-        for part in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(passed) = part {
-                descriptors.extend(passed);
+        for part in message.cmsgs().unwrap() {
+            if let ControlMessageOwned::ScmRights(passed) = part {
+                // SAFETY: the kernel has just made them for us.
+                descriptors.extend(passed.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
             }
         }
+        let len = message.bytes;
+        bytes.truncate(len);
         (!bytes.is_empty()).then_some((bytes, descriptors))
     }
 
@@ -175,12 +176,11 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     pub(crate) fn new(file: &OwnedFd, len: u64, offset: u64) -> Mapping {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let size = NonZeroUsize::new(len as usize).unwrap();
         // SAFETY: a new mapping at an address that the kernel chooses touches no memory that is in use.
-        let base = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), len as usize, protection, MapFlags::SHARED, file, offset)
-        };
-        Mapping { base: base.unwrap() as u64, len }
+        let base = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, file, offset.cast_signed()) };
+        Mapping { base: base.unwrap().as_ptr() as u64, len }
     }
 
     fn word(&self, at: u64) -> &std::sync::atomic::AtomicU64 {
@@ -200,7 +200,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        let base = NonNull::new(self.base as *mut _).unwrap();
         // SAFETY: nobody has a reference into it any more.
-        unsafe { rustix::mm::munmap(self.base as *mut _, self.len as usize) }.unwrap();
+        unsafe { munmap(base, self.len as usize) }.unwrap();
     }
 }

@@ -1,9 +1,13 @@
 //! Programs that must be processes of their own: this test program, started once more.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use rustix::net::SendFlags;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::ftruncate;
 
 use crate::client::{Client, Mapping, PAGE, map, unmap};
 
@@ -41,14 +45,14 @@ fn not_a_test_but_a_program() {
     let client = Client::connect(socket.as_ref());
     let attached = client.attach();
     if deed == "leave" {
-        rustix::io::fcntl_setfd(&client.0, rustix::io::FdFlags::empty()).unwrap();
+        fcntl(&client.0, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         let question = unmap(PAGE, PAGE);
-        while rustix::net::send(&client.0, &question, SendFlags::DONTWAIT).is_ok() {}
+        while send(client.0.as_raw_fd(), &question, MsgFlags::MSG_DONTWAIT).is_ok() {}
         let script = "sleep 600 >/dev/null 2>&1 & echo child $!";
         assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
     } else {
-        let memory = rustix::fs::memfd_create("own", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        rustix::fs::ftruncate(&memory, 4 * PAGE).unwrap();
+        let memory = memfd_create("own", MFdFlags::MFD_CLOEXEC).unwrap();
+        ftruncate(&memory, 4 * PAGE.cast_signed()).unwrap();
         let own = Mapping::new(&memory, 4 * PAGE, 0);
         client.ask(&map(own.base, own.len, 0), &[]).unwrap();
         println!("read {}", own.load(0));

@@ -5,10 +5,13 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 
-use rustix::process::Signal;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use nix::unistd::pipe2;
 
 use crate::client::{
-    BAD_REQUEST, Client, Mapping, PAGE, SHARDS, VERSION, bind, borrow, hello, map, packet, uffds, unmap,
+    BAD_REQUEST, Client, Mapping, PAGE, SHARDS, TOO_MANY, VERSION, bind, borrow, hello, map, packet, uffds,
+    unmap,
 };
 use crate::helper;
 use crate::process::Agent;
@@ -41,7 +44,7 @@ struct Canary {
 
 impl Canary {
     fn new() -> Canary {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         Canary { reader, writer: Some(writer) }
     }
 
@@ -191,6 +194,22 @@ fn descriptors_where_none_belong() {
 }
 
 #[test]
+fn descriptors_for_which_the_agent_has_no_room() {
+    survives("room", |agent| {
+        let client = Client::connect(&agent.socket());
+        let _attached = client.attach();
+        let canary = Canary::new();
+        let limit = agent.limit_descriptors(10);
+        // Some arrive, and the kernel drops the others.
+        let (reason, text) = client.ask(&unmap(PAGE, PAGE), &vec![canary.writer(); 253]).unwrap_err();
+        assert_eq!((reason, text.contains("RLIMIT_NOFILE")), (TOO_MANY, true), "{text}");
+        client.assert_closed();
+        canary.assert_closed_by_agent();
+        agent.set_descriptor_limit(limit);
+    });
+}
+
+#[test]
 fn connections_that_are_closed_at_any_step() {
     survives("early", |agent| {
         drop(Client::connect(&agent.socket()));
@@ -229,7 +248,7 @@ fn a_program_that_maps_what_it_did_not_map() {
     survives("foreign", |agent| {
         // The kernel lets any shared memory be watched, but no page of the region can be put there.
         let output = helper::run(helper::Deed::TouchForeignMemory, &agent.socket());
-        assert_eq!(output.status.signal(), Some(Signal::BUS.as_raw()), "{output:?}");
+        assert_eq!(output.status.signal(), Some(Signal::SIGBUS as i32), "{output:?}");
         agent.await_log("a connection ended");
     });
 }
@@ -239,7 +258,7 @@ fn flags_that_a_program_sets_do_not_reach_the_agent() {
     survives("flags", |agent| {
         let client = Client::connect(&agent.socket());
         let (welcome, _uffds) = client.attach();
-        rustix::fs::fcntl_setfl(&welcome.file, rustix::fs::OFlags::APPEND).unwrap();
+        fcntl(&welcome.file, FcntlArg::F_SETFL(OFlag::O_APPEND)).unwrap();
         drop(client);
         agent.await_log("a connection ended");
     });

@@ -3,14 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use rustix::process::Signal;
+use nix::sys::signal::Signal;
 
 use crate::client::Client;
 use crate::process::{Agent, NODE_0, Scratch, names, region};
 
 #[test]
 fn an_agent_says_where_it_is_and_leaves_nothing_behind() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut agent = Agent::start("ends");
         assert_eq!(agent.info()["pid"], agent.pid());
         assert_eq!(agent.info()["name"], "node-0");
@@ -79,7 +79,7 @@ fn two_agents_do_not_share_directories() {
 #[test]
 fn an_agent_that_was_killed_is_replaced() {
     let mut agent = Agent::start("killed");
-    agent.signal(Signal::KILL);
+    agent.signal(Signal::SIGKILL);
     assert!(!agent.stop().success());
     assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock"]);
     // What nobody declares any more goes as well.

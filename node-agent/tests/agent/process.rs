@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// An Agent object for the agent under test.
@@ -62,7 +64,7 @@ impl Scratch {
         // SAFETY: only one system call is made between fork and exec.
         unsafe {
             // A test that is killed must not leave an agent behind.
-            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
         }
         command
     }
@@ -171,13 +173,34 @@ impl Agent {
         descriptors
     }
 
+    /// Lets the agent open only `more` descriptors than it has now; returns the limit that it had.
+    pub(crate) fn limit_descriptors(&self, more: u64) -> libc::rlimit {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count() as u64;
+        // The hard limit stays, so that it can be undone.
+        let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a limit is read into `old`, which lives through the call.
+        let done = unsafe {
+            libc::prlimit(self.pid().cast_signed(), libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old)
+        };
+        assert_eq!(done, 0);
+        self.set_descriptor_limit(libc::rlimit { rlim_cur: open + more, ..old });
+        old
+    }
+
+    pub(crate) fn set_descriptor_limit(&self, limit: libc::rlimit) {
+        let pid = self.pid().cast_signed();
+        // SAFETY: `limit` lives through the call, and nothing is read back.
+        let done = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+        assert_eq!(done, 0);
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
     /// Ends the agent as a service manager does.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+        self.signal(Signal::SIGTERM);
         self.child.wait().unwrap()
     }
 }

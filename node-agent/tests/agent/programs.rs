@@ -1,6 +1,7 @@
 //! Programs that keep to the rules.
 
-use rustix::process::{Pid, Signal};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::client::{
     BAD_REQUEST, Client, Mapping, NOT_READY, PAGE, SHARDS, TOO_MANY, UNKNOWN_REGION, map, unmap,
@@ -166,7 +167,7 @@ fn an_attachment_ends_with_its_process_even_if_a_child_holds_the_socket() {
     let output = String::from_utf8(output.stdout).unwrap();
     let child = output.lines().find_map(|line| line.split_once("child ")?.1.trim().parse().ok()).unwrap();
     agent.await_log("the process ended");
-    rustix::process::kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
+    kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
     assert_eq!(agent.descriptors(), before);
     assert_eq!(agent.status()["attachments"].as_array().unwrap().len(), 0);
 }

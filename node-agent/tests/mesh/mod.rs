@@ -184,10 +184,7 @@ fn start_agent(dir: &Path, node: usize, shards: u16) -> Agent {
 
 /// Ends the command's process when the test's thread ends, however that happens.
 pub fn die_with_us(command: &mut Command) -> &mut Command {
-    let die = || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(Into::into)
-    };
+    let die = || nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(Into::into);
     // SAFETY: a single system call, which is all that may be done between fork and exec.
     unsafe { command.pre_exec(die) }
 }

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dial::Dialer;
+use nix::sys::socket::{setsockopt, sockopt};
 use pagemesh_protocol::{AgentId, Incarnation};
-use rustix::net::sockopt;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -26,8 +26,8 @@ use crate::shard::{Command, ShardHandle};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After what silence a connection is probed, how often, and how many probes may stay without an answer.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_IDLE_SECONDS: u32 = 2;
+const KEEPALIVE_INTERVAL_SECONDS: u32 = 1;
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// For how long sent bytes may stay without an acknowledgement before the connection counts as broken.
@@ -174,11 +174,11 @@ impl Shared {
     ) -> io::Result<()> {
         let stream = stream.into_std()?;
         stream.set_nodelay(true)?;
-        sockopt::set_socket_keepalive(&stream, true)?;
-        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
-        sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MILLIS_MAX)?;
+        setsockopt(&stream, sockopt::KeepAlive, &true)?;
+        setsockopt(&stream, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_SECONDS)?;
+        setsockopt(&stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
+        setsockopt(&stream, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
+        setsockopt(&stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MILLIS_MAX)?;
         self.shards[usize::from(shard)].send(Command::Peer { peer, incarnation, stream });
         Ok(())
     }

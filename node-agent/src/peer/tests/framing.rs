@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
 use pagemesh_protocol::{Access, Body, DecodeError, MESSAGE_LEN, Message, PageId, RegionId, RequestId, Txn};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::sockopt;
 
 use crate::memory::{PAGE_SIZE_MAX, PAGE_SIZE_MIN, PageBuffer, PagePool};
 use crate::peer::{Flushed, FrameError, Inbox, Outbox, Received};
@@ -49,7 +50,7 @@ fn drain(inbox: &mut Inbox, into: &mut Vec<(Message, Vec<u8>)>) {
 
 /// Waits until there is something to receive.
 fn receive(inbox: &mut Inbox, stream: &TcpStream) -> Received {
-    poll(&mut [PollFd::new(stream, PollFlags::IN)], None).unwrap();
+    poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
     inbox.receive(stream).unwrap()
 }
 
@@ -99,7 +100,7 @@ fn byte_by_byte() {
 fn what_the_kernel_does_not_take_at_once_goes_out_later() {
     let (sender, receiver) = pair();
     // So small that the larger pages go out in several pieces.
-    sockopt::set_socket_send_buffer_size(&sender, 16 << 10).unwrap();
+    setsockopt(&sender, sockopt::SndBuf, &(16 << 10)).unwrap();
     let (mut outbox, mut inbox) = (Outbox::default(), Inbox::default());
     let mut pool = PagePool::default();
     let mut want = Vec::new();
@@ -114,11 +115,13 @@ fn what_the_kernel_does_not_take_at_once_goes_out_later() {
     let (mut got, mut blocked) = (Vec::new(), 0);
     while got.len() < want.len() {
         let room = match outbox.flush(&sender, &mut pool).unwrap() {
-            Flushed::Blocked => PollFlags::OUT,
+            Flushed::Blocked => PollFlags::POLLOUT,
             Flushed::All => PollFlags::empty(),
         };
         blocked += u32::from(!room.is_empty());
-        poll(&mut [PollFd::new(&sender, room), PollFd::new(&receiver, PollFlags::IN)], None).unwrap();
+        let (sending, receiving) = (sender.as_fd(), receiver.as_fd());
+        let mut ends = [PollFd::new(sending, room), PollFd::new(receiving, PollFlags::POLLIN)];
+        poll(&mut ends, PollTimeout::NONE).unwrap();
         inbox.receive(&receiver).unwrap();
         drain(&mut inbox, &mut got);
     }

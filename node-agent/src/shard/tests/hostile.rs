@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use nix::errno::Errno;
 use pagemesh_protocol::{
     AgentId, Body, Coherence, Incarnation, Message, PageId, Placement, RegionConfig, RegionId, RequestId,
     Tuning, Txn,
 };
-use rustix::io::Errno;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -17,7 +17,7 @@ use crate::memory::RegionFile;
 use crate::metrics::Metrics;
 use crate::shard::{AttachmentId, Command, Event, Range, Setup, Shard, ShardHandle};
 use crate::uffd::Uffd;
-use crate::uffd::testing::{Directory, Mapping, new_uffd};
+use crate::uffd::testing::{Directory, Mapping, make_blocking, new_uffd};
 
 const PAGE: u64 = 4096;
 const PEER: AgentId = AgentId(9);
@@ -163,7 +163,7 @@ fn a_page_whose_contents_a_program_removed_is_an_error_and_not_zeros() {
     let memory = mesh.agents[0].attach(AttachmentId(1));
     memory.word(0).store(5, SeqCst);
     mesh.agents[0].file.punch(0, PAGE).unwrap();
-    assert_eq!(memory.read_by_kernel(0), Err(Errno::FAULT));
+    assert_eq!(memory.read_by_kernel(0), Err(Errno::EFAULT));
     assert_eq!(mesh.agents[0].metric("pagemesh_pages_poisoned_total"), 1);
 }
 
@@ -205,7 +205,7 @@ fn a_program_that_tampers_with_its_userfaultfd_ends_its_attachment() {
     let mut alone = Alone::start();
     let (memory, uffd) = alone.attach(AttachmentId(4), Range { base: 0, len: 4 * PAGE, offset: 0 });
     // To read from a blocking one could keep the shard from all others.
-    rustix::io::ioctl_fionbio(&uffd, false).unwrap();
+    make_blocking(&*uffd);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| memory.word(0).load(SeqCst));
         let Event::AttachmentEnded { reason, .. } = alone.event() else { panic!("it goes on") };
