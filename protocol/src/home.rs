@@ -81,33 +81,45 @@ impl Node {
             return self.send_transaction(step, page);
         }
         let waiting = Waiting { from, req, access, have };
+        if work.active.is_none() {
+            // The common case, which need not touch the queue: nobody waits where nothing is open.
+            if !self.begin(step, page, waiting) {
+                self.next(step, page);
+            }
+            return;
+        }
         match work.queue.iter_mut().find(|w| w.from == from) {
             Some(earlier) if earlier.req < req => *earlier = waiting,
             Some(_) => {}
             None => work.queue.push_back(waiting),
         }
-        if work.active.is_none() || self.mutated(Mutation::ServeWhileOpen) {
+        if self.mutated(Mutation::ServeWhileOpen) {
             self.next(step, page);
         }
     }
 
     /// Serves the queue until a transaction has to wait for others, or nobody waits.
     fn next(&mut self, step: &mut Step<'_>, page: PageId) {
-        loop {
-            let work = self.work.or_default(page);
-            let Some(waiting) = work.queue.pop_front() else {
-                self.work.remove(page);
+        while let Some(waiting) = self.work.or_default(page).queue.pop_front() {
+            if self.begin(step, page, waiting) {
                 return;
-            };
-            let begun = match waiting.access {
-                Access::Read => self.begin_read(step, page, waiting),
-                Access::Write => Some(self.begin_write(page, waiting)),
-            };
-            if let Some(transaction) = begun {
-                self.work.or_default(page).active = Some(transaction);
-                return self.send_transaction(step, page);
             }
         }
+        self.work.remove(page);
+    }
+
+    /// Serves a request. Returns whether that has opened a transaction.
+    fn begin(&mut self, step: &mut Step<'_>, page: PageId, waiting: Waiting) -> bool {
+        let begun = match waiting.access {
+            Access::Read => self.begin_read(step, page, waiting),
+            Access::Write => Some(self.begin_write(page, waiting)),
+        };
+        let open = begun.is_some();
+        if open {
+            self.work.or_default(page).active = begun;
+            self.send_transaction(step, page);
+        }
+        open
     }
 
     fn new_txn(&mut self) -> Txn {
