@@ -37,20 +37,20 @@ fn all_succeed(programs: Vec<Program>) {
 }
 
 /// Runs a program, whose argument is a region, on all nodes at once, each on a region of its own, until each node has
-/// had each region. Then all of that again, while another node takes the region's pages away without end.
+/// had each region.
 fn everywhere(mesh: &Mesh, run: impl Fn(usize, &str) -> Program) {
     let disturb = mesh.compile("programs/disturb.c", &[]);
-    for disturbed in [false, true] {
-        for round in 0..REGIONS.len() {
-            let runs: [_; NODES] = array::from_fn(|node| (node, REGIONS[(node + round) % REGIONS.len()].0));
-            let others = runs.iter().filter(|_| disturbed);
-            let mut disturbers: Vec<Program> = others
-                .map(|(node, region)| mesh.run((node + 1) % NODES, &words([&disturb, region])))
-                .collect();
-            disturbers.iter_mut().for_each(|disturber| disturber.says("disturbing"));
-            all_succeed(runs.into_iter().map(|(node, region)| run(node, region)).collect());
-            disturbers.into_iter().for_each(Program::is_killed);
-        }
+    let rounds = 0..REGIONS.len();
+    // Then some of it again, while other nodes take the pages away without end: two rounds have every kind of region.
+    let disturbed_rounds = 0..2;
+    for (round, disturbed) in rounds.map(|n| (n, false)).chain(disturbed_rounds.map(|n| (n, true))) {
+        let runs: [_; NODES] = array::from_fn(|node| (node, REGIONS[(node + round) % REGIONS.len()].0));
+        let others = runs.iter().filter(|_| disturbed);
+        let mut disturbers: Vec<Program> =
+            others.map(|(node, region)| mesh.run((node + 1) % NODES, &words([&disturb, region]))).collect();
+        disturbers.iter_mut().for_each(|disturber| disturber.says("disturbing"));
+        all_succeed(runs.into_iter().map(|(node, region)| run(node, region)).collect());
+        disturbers.into_iter().for_each(Program::killed);
     }
 }
 

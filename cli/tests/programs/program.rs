@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// The slowest program needs a second. On a machine that is busy it gets this long.
@@ -81,12 +81,12 @@ impl Program {
     }
 
     /// Kills it. Until then it must have run.
-    pub(crate) fn is_killed(mut self) {
+    pub(crate) fn killed(mut self) {
         killpg(pid(&self.child), Signal::SIGKILL).expect("it is not reaped");
         while self.listen() {}
         let status = self.end();
-        let killed = status.signal() == Some(Signal::SIGKILL as i32);
-        assert!(killed, "{} has ended before: {status}; it said:\n{}", self.what, self.text());
+        let by_us = status.signal() == Some(Signal::SIGKILL as i32);
+        assert!(by_us, "{} has ended before: {status}; it said:\n{}", self.what, self.text());
     }
 
     /// Waits until it says more. False: it has ended, and all that it said is here.
@@ -106,7 +106,12 @@ impl Program {
         output || !ended
     }
 
+    /// How it ended, once it has. What a program that failed has left running ends as well.
     fn end(&mut self) -> ExitStatus {
+        let status = waitid(Id::Pid(pid(&self.child)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        if !matches!(status, Ok(WaitStatus::Exited(_, 0))) {
+            let _ = killpg(pid(&self.child), Signal::SIGKILL);
+        }
         self.reaped = true;
         self.child.wait().expect("it is our child")
     }
