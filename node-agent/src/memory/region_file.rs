@@ -62,12 +62,21 @@ impl RegionFile {
         self.len
     }
 
-    /// Fills `page` from the file.
+    /// Fills `page` from the file. Programs that write the region have the file too and can cut it short, which no
+    /// seal on a tmpfs prevents: what they cut off is zeros then, as if they had written them, and the file gets its
+    /// length back.
     ///
     /// # Errors
     /// The kernel's; none is expected.
     pub fn read_page(&self, offset: u64, page: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(page, offset)
+        match self.file.read_exact_at(page, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                tracing::warn!(path = %self.path.display(), "a program has cut a region file short: zeros replace what it removed");
+                self.file.set_len(self.len)?;
+                self.file.read_exact_at(page, offset)
+            }
+            other => other,
+        }
     }
 
     /// Puts `page` into the file. Programs that have it mapped see it at once, others not before they map it.

@@ -45,6 +45,20 @@ fn the_name_lives_as_long_as_the_value() {
     assert!(!path.exists());
 }
 
+/// Programs have the file too.
+#[test]
+fn what_a_program_cuts_off_is_zeros() {
+    let directory = Directory::new();
+    let file = RegionFile::create(&directory.0, "r", 2 * PAGE).unwrap();
+    file.write_page(PAGE, &[7; PAGE as usize]).unwrap();
+    nix::unistd::ftruncate(file.fd(), PAGE.cast_signed() + 100).unwrap();
+    let mut page = [1; PAGE as usize];
+    file.read_page(PAGE, &mut page).unwrap();
+    assert_eq!(page[..100], [7; 100]);
+    assert_eq!(page[100..], [0; PAGE as usize - 100]);
+    assert_eq!(std::fs::metadata(directory.0.join("r")).unwrap().len(), 2 * PAGE);
+}
+
 #[test]
 fn region_memory_must_be_in_a_tmpfs() {
     let error = RegionFile::create(Path::new("/proc"), "r", PAGE).unwrap_err();

@@ -86,7 +86,7 @@ impl Metrics {
                 .counter("pages_poisoned_total", "Pages poisoned because a program removed their contents."),
             frames_refused: make.counters(
                 "frames_refused_total",
-                "Frames that broke their connection.",
+                "Frames from peers that broke their connection, or were passed over for not fitting their region.",
                 &["reason"],
             ),
             violations: make.counters(
@@ -129,7 +129,7 @@ impl Metrics {
         self.message_bytes[direction as usize][kind].inc_by(bytes as u64);
     }
 
-    /// A peer's frame broke its connection.
+    /// A peer's frame broke its connection, or was passed over.
     pub fn frame_refused(&self, reason: &str) {
         self.frames_refused.with_label_values(&[reason]).inc();
     }

@@ -8,7 +8,8 @@ use crate::memory::PAGE_SIZE_MAX;
 /// Bytes of the longest frame.
 pub const FRAME_LEN_MAX: usize = MESSAGE_LEN + PAGE_SIZE_MAX as usize;
 
-/// Why bytes from a peer are no frame. The connection cannot go on: where the next frame begins is not known.
+/// Why a connection cannot go on: where its next frame begins is not known, or the peer does not keep to what a
+/// connection begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// The first 64 bytes are no message.
@@ -17,6 +18,12 @@ pub enum FrameError {
     /// More than the largest page.
     #[error("a frame carries {0} bytes, more than the largest page has")]
     TooLong(u32),
+    /// The first frame does not say that the peer has come over to this connection.
+    #[error("the first frame is not `resumed`: run the same release on both agents")]
+    NotResumed,
+    /// A later frame says so again, and each time all that is under way would have to be repeated.
+    #[error("`resumed` came again on the same connection: run the same release on both agents")]
+    ResumedAgain,
 }
 
 impl FrameError {
@@ -28,6 +35,8 @@ impl FrameError {
             FrameError::Malformed(DecodeError::NotCanonical) => "not_canonical",
             FrameError::Malformed(DecodeError::Payload) => "payload_misplaced",
             FrameError::TooLong(_) => "too_long",
+            FrameError::NotResumed => "not_resumed",
+            FrameError::ResumedAgain => "resumed_again",
         }
     }
 }

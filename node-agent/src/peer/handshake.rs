@@ -11,10 +11,14 @@
 //! | 18 | 2 | hello: number of shards |
 //! | 20 | 4 | refusal: bytes of UTF-8 text that follow, at most 256: one sentence for people |
 //! | 24 | 8 | hello: incarnation of the sender |
-//! | 32 | 32 | zero |
+//! | 32 | 8 | hello: number of the connection |
+//! | 40 | 24 | zero |
 //!
 //! The dialling side says hello and awaits hello or a refusal, after which the refusing side closes. Magic, version,
 //! kind and the refusal's text stay where they are in all versions, so that a refusal can always be read.
+//!
+//! The dialling side numbers its connections to each shard of a peer from 1; the other one repeats the number. It tells
+//! which of two connections is the later one, whatever the order in which their handshakes end.
 
 use pagemesh_protocol::{AgentId, Incarnation};
 use thiserror::Error;
@@ -52,6 +56,7 @@ pub(super) struct Hello {
     pub(super) shard: u16,
     pub(super) shards: u16,
     pub(super) incarnation: Incarnation,
+    pub(super) number: u64,
 }
 
 /// A handshake packet.
@@ -86,7 +91,7 @@ pub(super) enum HandshakeError {
     #[error("of two agents the one with the higher id connects, so agent {} must wait", .0.0)]
     WrongWay(AgentId),
     #[error("agent {} has lost its memory and cannot come back: give it a new id", .0.0)]
-    Refused(AgentId),
+    OtherIncarnation(AgentId),
 }
 
 impl Packet {
@@ -103,6 +108,7 @@ impl Packet {
                 b[16..18].copy_from_slice(&hello.shard.to_le_bytes());
                 b[18..20].copy_from_slice(&hello.shards.to_le_bytes());
                 b[24..32].copy_from_slice(&hello.incarnation.0.to_le_bytes());
+                b[32..40].copy_from_slice(&hello.number.to_le_bytes());
             }
             Packet::Refusal(len) => {
                 b[10..12].copy_from_slice(&REFUSAL.to_le_bytes());
@@ -125,17 +131,18 @@ impl Packet {
         if version != PROTOCOL_VERSION {
             return Err(HandshakeError::Version { theirs: version });
         }
-        let word = |at: usize| u64::from(u16_at(at)) | u64::from(u16_at(at + 2)) << 16;
+        let u64_at = |at: usize| (0..4).map(|i| u64::from(u16_at(at + 2 * i)) << (16 * i)).sum();
         let hello = Hello {
             version,
             from: AgentId(u16_at(12)),
             to: AgentId(u16_at(14)),
             shard: u16_at(16),
             shards: u16_at(18),
-            incarnation: Incarnation(word(24) | word(28) << 32),
+            incarnation: Incarnation(u64_at(24)),
+            number: u64_at(32),
         };
         let packet = Packet::Hello(hello);
-        if kind == HELLO && packet.encode(hello.from) == *b {
+        if kind == HELLO && hello.number > 0 && packet.encode(hello.from) == *b {
             Ok(packet)
         } else {
             Err(HandshakeError::Malformed)
@@ -144,10 +151,10 @@ impl Packet {
 }
 
 impl Identity {
-    /// What this agent says first on a connection for `shard` to `to`.
-    pub(super) fn hello(&self, to: AgentId, shard: u16) -> Hello {
+    /// What this agent says first on the connection for `shard` to `to` that has this number.
+    pub(super) fn hello(&self, to: AgentId, shard: u16, number: u64) -> Hello {
         let Identity { me, incarnation, shards } = *self;
-        Hello { version: PROTOCOL_VERSION, from: me, to, shard, shards, incarnation }
+        Hello { version: PROTOCOL_VERSION, from: me, to, shard, shards, incarnation, number }
     }
 
     /// Whether the other side fits to this one. Who it is, is for the caller to judge.
@@ -173,7 +180,7 @@ mod tests {
     const ME: Identity = Identity { me: AgentId(3), incarnation: Incarnation(u64::MAX - 1), shards: 2 };
 
     fn hello() -> Hello {
-        Identity { me: AgentId(5), ..ME }.hello(AgentId(3), 1)
+        Identity { me: AgentId(5), ..ME }.hello(AgentId(3), 1, u64::MAX - 2)
     }
 
     #[test]
@@ -197,6 +204,8 @@ mod tests {
             bad[at] ^= 0x80;
             assert_eq!(Packet::decode(&bad), Err(want), "byte {at}");
         }
+        let unnumbered = Packet::Hello(Hello { number: 0, ..hello() }).encode(AgentId(5));
+        assert_eq!(Packet::decode(&unnumbered), Err(HandshakeError::Malformed));
         let long = Packet::Refusal(usize::from(u16::MAX)).encode(AgentId(5));
         assert_eq!(Packet::decode(&long), Ok(Packet::Refusal(REASON_LEN_MAX)));
     }

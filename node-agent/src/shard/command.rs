@@ -75,12 +75,15 @@ pub enum Command {
         /// The attachment.
         attachment: AttachmentId,
     },
-    /// A connection to the same shard of a peer, after the handshake. It replaces an earlier one.
+    /// A connection to the same shard of a peer, after the handshake. It replaces an earlier one, and is dropped if a
+    /// later one is here already.
     Peer {
         /// The peer.
         peer: AgentId,
         /// Its incarnation.
         incarnation: Incarnation,
+        /// Its number: greater than those of all earlier ones, from 1.
+        number: u64,
         /// The connection; the shard makes it non-blocking.
         stream: TcpStream,
     },
@@ -104,7 +107,8 @@ pub enum Event {
         peer: AgentId,
         /// Why, for the log.
         reason: String,
-        /// The peer must not be connected to again (it is another incarnation of an agent that we knew).
+        /// The protocol did not believe what was at the other end (another incarnation of an agent that we knew). Only
+        /// this connection is given up for it.
         refused: bool,
     },
     /// The shard gave up an attachment: its process is gone, or it broke the rules.

@@ -39,8 +39,11 @@ impl Worker {
                 let _ = done.send(());
             }
             Command::Detach { attachment } => self.detach(attachment),
-            Command::Peer { peer, incarnation, stream } => self.connect(peer, incarnation, stream),
+            Command::Peer { peer, incarnation, number, stream } => {
+                self.connect(peer, incarnation, number, stream);
+            }
             Command::Report { reply } => {
+                executor.programs.bury();
                 let _ = reply.send(self.engine.report());
             }
             Command::Stop => self.stopping = true,
@@ -61,17 +64,25 @@ impl Worker {
     pub(super) fn detach(&mut self, id: AttachmentId) {
         let executor = &mut self.engine.executor;
         executor.waits.forget(id, 0, u64::MAX);
-        if let Some(attachment) = executor.programs.remove(id) {
-            self.poller.remove(&*attachment.uffd);
+        if let Some(uffd) = executor.programs.end_service(id) {
+            self.poller.remove(&*uffd);
         }
     }
 
-    fn connect(&mut self, peer: AgentId, incarnation: Incarnation, stream: TcpStream) {
+    fn connect(&mut self, peer: AgentId, incarnation: Incarnation, number: u64, stream: TcpStream) {
+        // Handshakes may end in another order than the connections were made in. What came over an earlier one must
+        // not follow what came over a later one: the protocol relies on the order of messages.
+        let last = self.numbers.entry(peer).or_default();
+        if number <= *last {
+            return tracing::debug!(peer = peer.0, number, last, "dropped a connection that was overtaken");
+        }
+        *last = number;
         // The other side has given up the earlier connection, whether or not we know already.
         self.disconnect(peer);
         let stream = Rc::new(stream);
         let added = stream.set_nonblocking(true).and_then(|()| self.poller.add(&*stream, Token::Peer(peer)));
-        let receiver = Receiver { stream: stream.clone(), inbox: Inbox::default(), misfit: false };
+        let receiver =
+            Receiver { stream: stream.clone(), inbox: Inbox::default(), resumed: false, misfit: false };
         self.receivers.insert(peer, receiver);
         self.engine.executor.senders.insert(peer, stream);
         match added {

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::rc::Rc;
 
-use pagemesh_protocol::{AgentId, Message};
+use pagemesh_protocol::{AgentId, Body, Message};
 
 use super::poller::{Poller, Token};
 use crate::memory::{PageBuffer, PagePool};
-use crate::peer::{Flushed, Inbox, Outbox};
+use crate::peer::{Flushed, Frame, FrameError, Inbox, Outbox};
 
 /// A connection that is to be given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) peer: AgentId,
     pub(super) reason: String,
-    /// There must not be another one.
+    /// What was at the other end is not to be believed.
     pub(super) refused: bool,
 }
 
@@ -25,8 +25,26 @@ pub(super) struct Lost {
 pub(super) struct Receiver {
     pub(super) stream: Rc<TcpStream>,
     pub(super) inbox: Inbox,
+    /// The peer has come over to this connection.
+    pub(super) resumed: bool,
     /// A frame had to be passed over, and that has been said.
     pub(super) misfit: bool,
+}
+
+impl Receiver {
+    /// The next whole frame. The first one says `resumed` and no other does: for each, all that is under way is sent
+    /// again, which a peer must not be able to ask for at will.
+    ///
+    /// # Errors
+    /// The connection cannot go on.
+    pub(super) fn take(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let Some(frame) = self.inbox.take()? else { return Ok(None) };
+        match (std::mem::replace(&mut self.resumed, true), frame.message.body == Body::Resumed) {
+            (false, true) | (true, false) => Ok(Some(frame)),
+            (false, false) => Err(FrameError::NotResumed),
+            (true, true) => Err(FrameError::ResumedAgain),
+        }
+    }
 }
 
 /// The sending half.
@@ -65,13 +83,17 @@ impl Senders {
         self.by_peer.keys().copied()
     }
 
-    /// Queues a message. Returns the payload if there is no connection.
+    /// Queues a message. Returns the payload if there is no connection, or one that is to be given up: whatever a round
+    /// still has to say, no more is kept for it.
     pub(super) fn push(
         &mut self,
         to: AgentId,
         message: &Message,
         payload: Option<PageBuffer>,
     ) -> Result<(), Option<PageBuffer>> {
+        if self.is_lost(to) {
+            return Err(payload);
+        }
         let Some(sender) = self.by_peer.get_mut(&to) else { return Err(payload) };
         if sender.outbox.is_empty() {
             self.unsent.push(to);

@@ -23,6 +23,21 @@ pub(super) struct Attachment {
     pub(super) uffd: Arc<Uffd>,
     pub(super) page_size: u32,
     pub(super) ranges: Ranges,
+    /// It has ended, but its process lives on with what it has mapped: nothing is served any more, and what it may
+    /// write still has to be taken from it.
+    orphan: bool,
+}
+
+impl Attachment {
+    /// Whether there is a process that still has something of the region mapped. Exit and exec take a process's
+    /// memory before its connection.
+    fn is_mapped(&self) -> bool {
+        self.ranges.ends().any(|page| {
+            // Maps nothing that the node does not have, and nothing writable.
+            let mapped = self.uffd.continue_(page, crate::uffd::KERNEL_PAGE, true);
+            !matches!(mapped, Err(OpError::Gone | OpError::Unmapped))
+        })
+    }
 }
 
 /// How mapping a page where a fault waits has gone.
@@ -51,7 +66,9 @@ impl Programs {
     }
 
     pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, uffd: Arc<Uffd>) {
-        self.by_id.insert(id, Attachment { region, uffd, page_size, ranges: Ranges::new(page_size) });
+        self.bury();
+        let ranges = Ranges::new(page_size);
+        self.by_id.insert(id, Attachment { region, uffd, page_size, ranges, orphan: false });
     }
 
     pub(super) fn get(&self, id: AttachmentId) -> Option<&Attachment> {
@@ -72,8 +89,23 @@ impl Programs {
         }
     }
 
-    pub(super) fn remove(&mut self, id: AttachmentId) -> Option<Attachment> {
-        self.by_id.remove(&id)
+    /// An attachment ends. If its process lives on with the region mapped, its userfaultfd is kept: what it may read it
+    /// goes on reading, what it may write is taken from it when another node wants it, and its next fault waits for
+    /// ever. Were it let go, the process would write what no other node hears of. Returns the userfaultfd if the
+    /// attachment had not ended before.
+    pub(super) fn end_service(&mut self, id: AttachmentId) -> Option<Arc<Uffd>> {
+        let attachment = self.by_id.get_mut(&id)?;
+        let uffd = (!attachment.orphan).then(|| attachment.uffd.clone());
+        attachment.orphan = true;
+        if !attachment.is_mapped() {
+            self.by_id.remove(&id);
+        }
+        uffd
+    }
+
+    /// Lets go of ended attachments whose processes have ended too.
+    pub(super) fn bury(&mut self) {
+        self.by_id.retain(|_, attachment| !attachment.orphan || attachment.is_mapped());
     }
 
     pub(super) fn end(&mut self, id: AttachmentId, reason: impl Into<String>) {
@@ -82,8 +114,8 @@ impl Programs {
 
     /// Write-protects a page everywhere. When it returns, no program writes to the page any more.
     pub(super) fn protect(&mut self, page: PageId) {
-        self.everywhere(page, "protect", |uffd, address, len| {
-            let protect = || uffd.write_protect(address, len, true);
+        self.everywhere(page, "protect", |attachment, address, len| {
+            let protect = || attachment.uffd.write_protect(address, len, true);
             let mut done = protect();
             for _ in 0..PROTECT_TRIES {
                 if done != Err(OpError::Busy) {
@@ -94,18 +126,23 @@ impl Programs {
             }
             match done {
                 // Nothing is mapped, so nothing can be written.
-                Err(OpError::Unmapped) => Ok(()),
-                // The attachment ends for it: it must not be believed that the page is protected there.
-                Err(OpError::Busy) => Err(OpError::Gone),
-                other => other,
+                Ok(()) | Err(OpError::Unmapped) => Ok(()),
+                Err(OpError::Gone) => Err(OpError::Gone),
+                // To go on would be to let a program write what others do not see. No program can bring this about.
+                Err(error @ (OpError::Busy | OpError::Exists | OpError::NoPage | OpError::Other(_))) => {
+                    panic!("cannot write-protect page {} of region {:#x}: {error}", page.index, page.region.0)
+                }
             }
         });
     }
 
     /// Maps a page write-protected everywhere, where it is not mapped yet.
     pub(super) fn premap(&mut self, page: PageId) {
-        self.everywhere(page, "premap", |uffd, address, len| {
-            match uffd.continue_(address, len, true) {
+        self.everywhere(page, "premap", |attachment, address, len| {
+            if attachment.orphan {
+                return Ok(());
+            }
+            match attachment.uffd.continue_(address, len, true) {
                 // Whoever needs it will fault.
                 Err(OpError::Exists | OpError::Unmapped | OpError::Busy | OpError::NoPage) => Ok(()),
                 other => other,
@@ -117,11 +154,11 @@ impl Programs {
         &mut self,
         page: PageId,
         operation: &str,
-        mut verb: impl FnMut(&Uffd, u64, u64) -> Result<(), OpError>,
+        mut verb: impl FnMut(&Attachment, u64, u64) -> Result<(), OpError>,
     ) {
         for (id, attachment) in self.by_id.iter().filter(|(_, a)| a.region == page.region) {
             for address in attachment.ranges.addresses(page.index) {
-                if let Err(error) = verb(&attachment.uffd, address, attachment.page_size.into()) {
+                if let Err(error) = verb(attachment, address, attachment.page_size.into()) {
                     self.metrics.uffd_failure(operation, error.name());
                     self.ended.push((*id, format!("cannot {operation} its memory: {error}")));
                 }

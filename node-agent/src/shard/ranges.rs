@@ -32,6 +32,11 @@ impl Ranges {
         Ranges { page_size: page_size.into(), mapped: Vec::new(), unmapped: VecDeque::new() }
     }
 
+    /// The kernel's first and last page of each range.
+    pub(super) fn ends(&self) -> impl Iterator<Item = u64> + '_ {
+        self.mapped.iter().flat_map(|r| [r.base, r.base + r.len - crate::uffd::KERNEL_PAGE])
+    }
+
     /// Adds a range, in place of whatever was mapped there.
     pub(super) fn map(&mut self, range: Range) {
         self.remove(range.base, range.len);

@@ -25,6 +25,8 @@ pub(super) struct Worker {
     pub(super) engine: Engine,
     pub(super) poller: Poller,
     pub(super) receivers: BTreeMap<AgentId, Receiver>,
+    /// Number of each peer's last connection.
+    pub(super) numbers: BTreeMap<AgentId, u64>,
     pub(super) stopping: bool,
     commands: mpsc::Receiver<Command>,
     bell: Arc<EventFd>,
@@ -46,8 +48,8 @@ impl Worker {
         set_timerslack(1)?;
         let metrics = setup.metrics.clone();
         let engine = Engine::new(index, setup);
-        let (receivers, stopping) = (BTreeMap::new(), false);
-        Ok(Worker { index, engine, poller, receivers, stopping, commands, bell, events, metrics })
+        let (receivers, numbers, stopping) = (BTreeMap::new(), BTreeMap::new(), false);
+        Ok(Worker { index, engine, poller, receivers, numbers, stopping, commands, bell, events, metrics })
     }
 
     pub(super) fn run(mut self) {
@@ -111,7 +113,7 @@ impl Worker {
             Err(errno) => return executor.senders.lose(peer, format!("cannot receive: {errno}"), false),
         }
         while !self.engine.executor.senders.is_lost(peer) {
-            match receiver.inbox.take() {
+            match receiver.take() {
                 Ok(Some(frame)) => {
                     if let Err(misfit) = self.engine.on_frame(peer, frame) {
                         self.metrics.frame_refused(misfit.name());

@@ -106,7 +106,7 @@ impl Uffd {
     /// nobody who waits for the part that existed has been woken.
     pub fn continue_(&self, base: u64, len: u64, protected: bool) -> Result<(), OpError> {
         let mode = if protected { abi::CONTINUE_WP } else { 0 };
-        install(base, len, |span| {
+        over_mappings(base, len, |span| {
             let mut argument = abi::Install { span, mode, done: 0 };
             abi::continue_(&self.fd, &mut argument).map_err(|errno| (errno, argument.done))
         })
@@ -117,20 +117,23 @@ impl Uffd {
     /// # Errors
     /// [`OpError::Exists`] as for [`Uffd::continue_`].
     pub fn poison(&self, base: u64, len: u64) -> Result<(), OpError> {
-        install(base, len, |span| {
+        over_mappings(base, len, |span| {
             let mut argument = abi::Install { span, mode: 0, done: 0 };
             abi::poison(&self.fd, &mut argument).map_err(|errno| (errno, argument.done))
         })
     }
 
-    /// Write-protects the span, or lets programs write to it and wakes who waits there.
+    /// Write-protects the span, or lets programs write to it and wakes who waits there. Parts of it that are not
+    /// mapped are passed over.
     ///
     /// # Errors
-    /// The span is not mapped, or the process is gone.
+    /// Nothing of the span is mapped, or the process is gone.
     pub fn write_protect(&self, base: u64, len: u64, on: bool) -> Result<(), OpError> {
         let mode = if on { abi::WRITEPROTECT_WP } else { 0 };
-        let mut argument = abi::WriteProtect { span: abi::Span { start: base, len }, mode };
-        abi::write_protect(&self.fd, &mut argument).map_err(OpError::from_errno)
+        over_mappings(base, len, |span| {
+            let mut argument = abi::WriteProtect { span, mode };
+            abi::write_protect(&self.fd, &mut argument).map_err(|errno| (errno, 0))
+        })
     }
 
     /// Lets all who wait in the span try their access again.
@@ -203,25 +206,41 @@ fn parse(message: &[u8]) -> Option<Fault> {
     })
 }
 
-/// Runs an installing operation over a whole span. The kernel stops at the first of its own pages that is there
-/// already: reclaim or the program itself may have unmapped any part of one of our larger pages, so step over it.
-fn install(
+/// Runs an operation over a whole span, which may be one of our larger pages. The kernel stops at the first of its own
+/// pages that is there already: reclaim or the program itself may have unmapped any part, so step over it. And it
+/// takes no span that lies in several of its mappings, as a page does of which a program has locked, protected or
+/// replaced a part: then go on in its own pages, of which each is in one.
+fn over_mappings(
     base: u64,
     len: u64,
     mut operation: impl FnMut(abi::Span) -> Result<(), (Errno, i64)>,
 ) -> Result<(), OpError> {
-    let (mut start, end) = (base, base + len);
-    let mut existed = false;
+    let (mut start, end, mut step) = (base, base + len, len);
+    let (mut existed, mut done_some) = (false, false);
     while start < end {
-        match operation(abi::Span { start, len: end - start }) {
-            Ok(()) => break,
-            Err((Errno::EAGAIN, done)) if done > 0 => start += done.cast_unsigned(),
+        let len = step.min(end - start);
+        match operation(abi::Span { start, len }) {
+            Ok(()) => {
+                done_some = true;
+                start += len;
+            }
+            Err((Errno::EAGAIN, done)) if done > 0 => {
+                done_some = true;
+                start += done.cast_unsigned();
+            }
             Err((Errno::EEXIST, _)) => {
                 existed = true;
                 start += KERNEL_PAGE;
             }
+            Err((Errno::ENOENT, _)) if len > KERNEL_PAGE => step = KERNEL_PAGE,
+            // What is not mapped needs nothing, unless nothing is.
+            Err((Errno::ENOENT, _)) => start += KERNEL_PAGE,
             Err((errno, _)) => return Err(OpError::from_errno(errno)),
         }
     }
-    if existed { Err(OpError::Exists) } else { Ok(()) }
+    match (existed, done_some) {
+        (true, _) => Err(OpError::Exists),
+        (false, true) => Ok(()),
+        (false, false) => Err(OpError::Unmapped),
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap, munmap};
 use nix::unistd::{pipe, write};
 
 use super::{DEVICE, Fault, READ_BATCH, Uffd, create};
@@ -83,6 +83,15 @@ impl Mapping {
         assert!(offset.is_multiple_of(8) && offset < self.len());
         // SAFETY: within the mapping, which lives as long as `self`, aligned, and never accessed but atomically.
         unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// Locks a span, which makes a mapping of its own of it.
+    pub(crate) fn lock(&self, offset: u64, len: u64) {
+        assert!(offset + len <= self.len());
+        // SAFETY: within the mapping.
+        let start = unsafe { self.base.add(offset as usize) };
+        // SAFETY: our own memory; locking it changes nothing of what is in it.
+        unsafe { mlock(start.cast(), len as usize) }.unwrap();
     }
 
     /// What a system call that reads from the memory says.

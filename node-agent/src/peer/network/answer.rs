@@ -54,9 +54,9 @@ async fn answer(mut stream: TcpStream, from: SocketAddr, shared: &Shared) -> io:
     };
     match admitted {
         Ok(hello) => {
-            let reply = Packet::Hello(shared.identity.hello(hello.from, hello.shard));
+            let reply = Packet::Hello(shared.identity.hello(hello.from, hello.shard, hello.number));
             stream.write_all(&reply.encode(shared.identity.me)).await?;
-            shared.hand_over(stream, hello.shard, hello.from, hello.incarnation)
+            shared.hand_over(stream, &hello)
         }
         Err(reason) => {
             // The other side logs it, and tries again: a warning each time would drown everything else here.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagemesh_protocol::{AgentId, Incarnation};
+use pagemesh_protocol::AgentId;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{error::Elapsed, timeout};
 
 use super::{HANDSHAKE_TIMEOUT, Shared};
-use crate::peer::handshake::{HANDSHAKE_LEN, HandshakeError, Packet};
+use crate::peer::handshake::{HANDSHAKE_LEN, HandshakeError, Hello, Packet};
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -106,16 +106,16 @@ impl Line {
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<(), DialError> {
-        let (stream, incarnation) = timeout(HANDSHAKE_TIMEOUT, self.shake_hands(address)).await??;
-        self.shared.hand_over(stream, self.shard, self.peer, incarnation)?;
+        let (stream, hello) = timeout(HANDSHAKE_TIMEOUT, self.shake_hands(address)).await??;
+        self.shared.hand_over(stream, &hello)?;
         Ok(())
     }
 
-    async fn shake_hands(&self, address: SocketAddr) -> Result<(TcpStream, Incarnation), DialError> {
+    async fn shake_hands(&self, address: SocketAddr) -> Result<(TcpStream, Hello), DialError> {
         let identity = self.shared.identity;
         let mut stream = TcpStream::connect(address).await?;
-        let hello = Packet::Hello(identity.hello(self.peer, self.shard));
-        stream.write_all(&hello.encode(identity.me)).await?;
+        let mine = identity.hello(self.peer, self.shard, self.shared.next_number(self.peer, self.shard));
+        stream.write_all(&Packet::Hello(mine).encode(identity.me)).await?;
         let mut bytes = [0; HANDSHAKE_LEN];
         stream.read_exact(&mut bytes).await?;
         match Packet::decode(&bytes)? {
@@ -126,10 +126,11 @@ impl Line {
             }
             Packet::Hello(hello) => {
                 identity.fits(&hello)?;
-                if hello.from != self.peer || hello.shard != self.shard {
+                if (hello.from, hello.shard, hello.number) != (mine.to, mine.shard, mine.number) {
                     return Err(HandshakeError::Malformed.into());
                 }
-                Ok((stream, hello.incarnation))
+                self.shared.members().is_same_life(&hello)?;
+                Ok((stream, hello))
             }
         }
     }

@@ -6,7 +6,7 @@
 mod answer;
 mod dial;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -66,8 +66,20 @@ struct Shared {
 struct Members {
     /// Everyone but this agent. Those with a lower id are dialled.
     peers: BTreeMap<AgentId, Option<Dialer>>,
-    /// Those that must not come back.
-    refused: BTreeSet<AgentId>,
+    /// The life of each peer that the shards have been connected to. They do not believe another one.
+    incarnations: BTreeMap<AgentId, Incarnation>,
+    /// Numbers of the last connections that were dialled. They outlive the dialer, and so do the peers' memories of them.
+    numbers: BTreeMap<(AgentId, u16), u64>,
+}
+
+impl Members {
+    /// Refuses a peer in another life than that of its first connection. It has lost its pages, or is somebody else.
+    fn is_same_life(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        match self.incarnations.get(&hello.from) {
+            Some(known) if *known != hello.incarnation => Err(HandshakeError::OtherIncarnation(hello.from)),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl Network {
@@ -112,26 +124,28 @@ impl Network {
         let mut members = self.shared.members();
         members.peers.retain(|id, _| addresses.contains_key(id));
         for (id, address) in addresses {
-            let refused = members.refused.contains(&id);
             match members.peers.get(&id) {
                 Some(Some(dialer)) => dialer.set_address(address),
                 Some(None) => {}
                 None => {
-                    let dials = id < me && !refused;
-                    let dialer = dials.then(|| Dialer::start(&self.shared, id, address));
+                    let dialer = (id < me).then(|| Dialer::start(&self.shared, id, address));
                     members.peers.insert(id, dialer);
                 }
             }
         }
     }
 
-    /// A shard has lost its connection to a peer; `refused` if there must not be another one.
+    /// A shard has lost its connection to a peer; `refused` if it does not believe what was at the other end.
     pub fn lost(&self, shard: u16, peer: AgentId, refused: bool) {
-        let mut members = self.shared.members();
         if refused {
-            members.refused.insert(peer);
-            members.peers.insert(peer, None);
-        } else if let Some(Some(dialer)) = members.peers.get(&peer) {
+            // The handshake lets nobody in whom a shard would refuse. Whoever it was, the peer itself may come back.
+            tracing::warn!(
+                peer = peer.0,
+                shard,
+                "a connection passed the handshake and was not to be believed"
+            );
+        }
+        if let Some(Some(dialer)) = self.shared.members().peers.get(&peer) {
             dialer.lost(shard);
         }
     }
@@ -153,25 +167,26 @@ impl Shared {
     fn admits(&self, hello: &Hello) -> Result<(), HandshakeError> {
         self.identity.fits(hello)?;
         let members = self.members();
-        if members.refused.contains(&hello.from) {
-            Err(HandshakeError::Refused(hello.from))
-        } else if !members.peers.contains_key(&hello.from) {
+        if !members.peers.contains_key(&hello.from) {
             Err(HandshakeError::Unknown(hello.from))
         } else if hello.from < self.identity.me {
             Err(HandshakeError::WrongWay(hello.from))
         } else {
-            Ok(())
+            members.is_same_life(hello)
         }
     }
 
-    /// Gives a connection, after its handshake, to its shard.
-    fn hand_over(
-        &self,
-        stream: TcpStream,
-        shard: u16,
-        peer: AgentId,
-        incarnation: Incarnation,
-    ) -> io::Result<()> {
+    /// The number of the next connection that is dialled for a shard of a peer.
+    fn next_number(&self, peer: AgentId, shard: u16) -> u64 {
+        let mut members = self.members();
+        let number = members.numbers.entry((peer, shard)).or_default();
+        *number += 1;
+        *number
+    }
+
+    /// Gives a connection, after its handshake, to its shard. `hello` is what the peer said.
+    fn hand_over(&self, stream: TcpStream, hello: &Hello) -> io::Result<()> {
+        let Hello { from: peer, shard, incarnation, number, .. } = *hello;
         let stream = stream.into_std()?;
         stream.set_nodelay(true)?;
         setsockopt(&stream, sockopt::KeepAlive, &true)?;
@@ -179,7 +194,13 @@ impl Shared {
         setsockopt(&stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
         setsockopt(&stream, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
         setsockopt(&stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MILLIS_MAX)?;
-        self.shards[usize::from(shard)].send(Command::Peer { peer, incarnation, stream });
+        {
+            let mut members = self.members();
+            // Two lives may have been in their handshakes at the same time.
+            members.is_same_life(hello).map_err(io::Error::other)?;
+            members.incarnations.insert(peer, incarnation);
+        }
+        self.shards[usize::from(shard)].send(Command::Peer { peer, incarnation, number, stream });
         Ok(())
     }
 }

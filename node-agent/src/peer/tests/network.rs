@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pagemesh_protocol::{AgentId, Incarnation, Tuning};
+use pagemesh_protocol::{AgentId, Body, Incarnation, MESSAGE_LEN, Message, PageId, RegionId, Tuning};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::metrics::Metrics;
-use crate::peer::handshake::{HANDSHAKE_LEN, Packet};
+use crate::peer::handshake::{HANDSHAKE_LEN, Hello, Packet};
 use crate::peer::{Identity, Network};
 use crate::shard::{Command, Event, Setup, Shard, ShardHandle};
 
@@ -74,16 +74,21 @@ impl Drop for Agent {
     }
 }
 
-/// Says hello as somebody, and returns the answer: the reason if it is a refusal.
-async fn greet(to: SocketAddr, me: Identity, packet: [u8; HANDSHAKE_LEN]) -> Result<AgentId, String> {
+/// Says hello as somebody, and returns the connection, or the reason if the answer is a refusal.
+async fn greet(to: SocketAddr, packet: [u8; HANDSHAKE_LEN]) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(&packet).await.unwrap();
     let mut reply = [0; HANDSHAKE_LEN];
     stream.read_exact(&mut reply).await.unwrap();
     match Packet::decode(&reply).unwrap() {
         Packet::Hello(hello) => {
-            assert_eq!(hello.to, me.me);
-            Ok(hello.from)
+            let Packet::Hello(mine) = Packet::decode(&packet).unwrap() else {
+                panic!("a refusal is answered")
+            };
+            let Hello { version, from, to, shard, shards, number, .. } = mine;
+            let incarnation = hello.incarnation;
+            assert_eq!(hello, Hello { version, from: to, to: from, shard, shards, incarnation, number });
+            Ok(stream)
         }
         Packet::Refusal(len) => {
             let mut reason = vec![0; len];
@@ -91,6 +96,41 @@ async fn greet(to: SocketAddr, me: Identity, packet: [u8; HANDSHAKE_LEN]) -> Res
             Err(String::from_utf8(reason).unwrap())
         }
     }
+}
+
+/// Greets agent 3 as agent 8 in one of its lives.
+async fn greet_low(low: &Agent, incarnation: u64, number: u64) -> Result<TcpStream, String> {
+    let me = identity(8, incarnation, 1);
+    let hello = Packet::Hello(me.hello(AgentId(3), 0, number)).encode(me.me);
+    greet(low.network.local_addr(), hello).await
+}
+
+/// Answers, as agent 3 in one of its lives, to agent 8. Returns the number of the connection.
+async fn answer(listener: &TcpListener, incarnation: u64) -> (TcpStream, u64) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut hello = [0; HANDSHAKE_LEN];
+    stream.read_exact(&mut hello).await.unwrap();
+    let Packet::Hello(hello) = Packet::decode(&hello).unwrap() else { panic!("a refusal comes first") };
+    let me = identity(3, incarnation, 1);
+    let reply = Packet::Hello(me.hello(hello.from, hello.shard, hello.number));
+    stream.write_all(&reply.encode(me.me)).await.unwrap();
+    (stream, hello.number)
+}
+
+/// A message about no page in particular.
+fn message(region: u64, body: Body) -> Message {
+    Message { page: PageId { region: RegionId(region), index: 0 }, epoch: 0, body }
+}
+
+async fn receive(stream: &mut TcpStream) -> Body {
+    let mut frame = [0; MESSAGE_LEN];
+    stream.read_exact(&mut frame).await.unwrap();
+    Message::decode(&frame).unwrap().0.body
+}
+
+/// The other side has closed this connection and has said nothing over it.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.read(&mut [0; MESSAGE_LEN]).await.unwrap() == 0
 }
 
 #[tokio::test]
@@ -119,16 +159,52 @@ async fn two_agents_connect_every_shard_and_connect_again() {
 async fn an_agent_without_its_memory_is_not_let_in_again() {
     let mut low = Agent::start(identity(3, 1, 1));
     low.know(8, "127.0.0.1:1".parse().unwrap());
-    for (incarnation, refused) in [(1, false), (2, true)] {
-        let me = identity(8, incarnation, 1);
-        let hello = Packet::Hello(me.hello(AgentId(3), 0)).encode(me.me);
-        assert_eq!(greet(low.network.local_addr(), me, hello).await, Ok(AgentId(3)));
-        assert_eq!(low.lose().await, (AgentId(8), refused));
-    }
-    let me = identity(8, 1, 1);
-    let hello = Packet::Hello(me.hello(AgentId(3), 0)).encode(me.me);
-    let reason = greet(low.network.local_addr(), me, hello).await.unwrap_err();
+    let mut good = greet_low(&low, 1, 1).await.unwrap();
+    assert_eq!(receive(&mut good).await, Body::Resumed);
+    let reason = greet_low(&low, 2, 2).await.unwrap_err();
     assert!(reason.contains("lost its memory"), "{reason}");
+
+    // The one that has its memory goes on undisturbed, and may come again.
+    good.write_all(&message(0, Body::Resumed).encode(0)).await.unwrap();
+    good.write_all(&Message { epoch: 1, ..message(77, Body::Unsubscribe) }.encode(0)).await.unwrap();
+    assert_eq!(receive(&mut good).await, Body::Refused, "it answers that it does not know the region");
+    drop(good);
+    assert_eq!(low.lose().await, (AgentId(8), false));
+    let mut again = greet_low(&low, 1, 2).await.unwrap();
+    assert_eq!(receive(&mut again).await, Body::Resumed);
+}
+
+#[tokio::test]
+async fn a_dialled_agent_without_its_memory_is_not_connected_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut high = Agent::start(identity(8, 1, 1));
+    high.know(3, listener.local_addr().unwrap());
+    let (mut good, number) = answer(&listener, 1).await;
+    assert_eq!((receive(&mut good).await, number), (Body::Resumed, 1));
+    drop(good);
+    assert_eq!(high.lose().await, (AgentId(3), false));
+
+    let (mut other, number) = answer(&listener, 2).await;
+    assert_eq!((is_closed(&mut other).await, number), (true, 2));
+    // It dials on by itself: no shard has seen the other one.
+    let (mut good, number) = answer(&listener, 1).await;
+    assert_eq!((receive(&mut good).await, number), (Body::Resumed, 3));
+
+    // Numbers go on when the peer is forgotten and declared again.
+    high.network.set_peers(BTreeMap::new());
+    high.know(3, listener.local_addr().unwrap());
+    let (mut later, number) = answer(&listener, 1).await;
+    assert_eq!((receive(&mut later).await, number), (Body::Resumed, 4));
+}
+
+#[tokio::test]
+async fn a_connection_whose_handshake_ends_too_late_is_dropped() {
+    let low = Agent::start(identity(3, 1, 1));
+    low.know(8, "127.0.0.1:1".parse().unwrap());
+    let mut second = greet_low(&low, 1, 2).await.unwrap();
+    assert_eq!(receive(&mut second).await, Body::Resumed);
+    let mut first = greet_low(&low, 1, 1).await.unwrap();
+    assert!(is_closed(&mut first).await);
 }
 
 #[tokio::test]
@@ -142,16 +218,16 @@ async fn strangers_are_told_why() {
         (identity(8, 1, 4), to, "it has 4 shards, this agent 1"),
         (identity(8, 1, 1), AgentId(4), "it looks for agent 4, this is agent 3"),
     ] {
-        let hello = Packet::Hello(me.hello(to, 0)).encode(me.me);
-        let refusal = greet(agent.network.local_addr(), me, hello).await.unwrap_err();
+        let hello = Packet::Hello(me.hello(to, 0, 1)).encode(me.me);
+        let refusal = greet(agent.network.local_addr(), hello).await.unwrap_err();
         assert!(refusal.contains(reason), "{refusal}");
     }
     let me = identity(8, 1, 1);
-    let mut hello = Packet::Hello(me.hello(to, 0)).encode(me.me);
+    let mut hello = Packet::Hello(me.hello(to, 0, 1)).encode(me.me);
     hello[8] = 99;
-    let refusal = greet(agent.network.local_addr(), me, hello).await.unwrap_err();
+    let refusal = greet(agent.network.local_addr(), hello).await.unwrap_err();
     assert!(refusal.contains("protocol version 99"), "{refusal}");
-    let refusal = greet(agent.network.local_addr(), me, [b'G'; HANDSHAKE_LEN]).await.unwrap_err();
+    let refusal = greet(agent.network.local_addr(), [b'G'; HANDSHAKE_LEN]).await.unwrap_err();
     assert!(refusal.contains("not a pagemesh agent"), "{refusal}");
 }
 

@@ -1,6 +1,7 @@
 //! Programs and peers that do what they should not.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -23,16 +24,18 @@ const PAGE: u64 = 4096;
 const PEER: AgentId = AgentId(9);
 
 /// One shard that the test talks to itself, as its control path and as its peer.
-struct Alone {
+pub(super) struct Alone {
     shard: ShardHandle,
     events: UnboundedReceiver<Event>,
     metrics: Arc<Metrics>,
+    /// Connections made.
+    connections: u64,
     file: Arc<RegionFile>,
     _directory: Directory,
 }
 
 impl Alone {
-    fn start() -> Alone {
+    pub(super) fn start() -> Alone {
         let directory = Directory::new();
         let file = Arc::new(RegionFile::create(&directory.0, "region", 4 * PAGE).unwrap());
         let (sender, events) = unbounded_channel();
@@ -49,20 +52,35 @@ impl Alone {
         let placement = Placement { epoch: 1, homes: vec![AgentId(0)] };
         let (page_size, region) = (PAGE as u32, REGION);
         shard.send(Command::Region { region, file: file.clone(), page_size, config, placement });
-        Alone { shard, events, metrics, file, _directory: directory }
+        Alone { shard, events, metrics, connections: 0, file, _directory: directory }
     }
 
     /// Connects as a peer that sends these bytes, and says why the shard gave the connection up.
-    fn fate_of(&mut self, bytes: &[u8]) -> String {
-        let (mut mine, stream) = tcp_pair();
-        self.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(1), stream });
+    pub(super) fn fate_of(&mut self, bytes: &[u8]) -> String {
+        let mut mine = self.connect(1, self.connections + 1);
         // The shard may have given up before all is written.
         let _ = mine.write_all(bytes);
         let Event::PeerLost { peer: PEER, reason, .. } = self.event() else { panic!("the peer is not lost") };
         reason
     }
 
-    fn event(&mut self) -> Event {
+    /// Connects as the peer in one of its lives.
+    pub(super) fn connect(&mut self, incarnation: u64, number: u64) -> TcpStream {
+        let (mine, stream) = tcp_pair();
+        self.connections = self.connections.max(number);
+        let (peer, incarnation) = (PEER, Incarnation(incarnation));
+        self.shard.send(Command::Peer { peer, incarnation, number, stream });
+        mine
+    }
+
+    /// How many frames were refused for this reason.
+    pub(super) fn refused(&self, reason: &str) -> u64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.metrics.registry.gather()).unwrap();
+        let name = format!(r#"pagemesh_frames_refused_total{{reason="{reason}"}} "#);
+        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    }
+
+    pub(super) fn event(&mut self) -> Event {
         self.events.blocking_recv().unwrap()
     }
 
@@ -86,7 +104,13 @@ impl Drop for Alone {
     }
 }
 
-fn data(region: RegionId, index: u64, payload: u32) -> Vec<u8> {
+/// What every connection begins with.
+pub(super) fn resumed() -> Vec<u8> {
+    let page = PageId { region: RegionId(0), index: 0 };
+    Message { page, epoch: 0, body: Body::Resumed }.encode(0).to_vec()
+}
+
+pub(super) fn data(region: RegionId, index: u64, payload: u32) -> Vec<u8> {
     let body = Body::Data {
         txn: Txn(5),
         req: RequestId(5),
@@ -106,7 +130,7 @@ fn a_peer_that_sends_nonsense_loses_its_connection() {
     for (bytes, reason) in
         [(vec![0xFF; 64], "malformed"), (data(RegionId(1), 0, (2 << 20) + 1), "more than the largest page")]
     {
-        let fate = alone.fate_of(&bytes);
+        let fate = alone.fate_of(&[resumed(), bytes].concat());
         assert!(fate.contains(reason), "{fate}");
     }
 }
@@ -114,24 +138,22 @@ fn a_peer_that_sends_nonsense_loses_its_connection() {
 #[test]
 fn what_fits_no_page_is_passed_over() {
     let mut alone = Alone::start();
-    let mut bytes = data(RegionId(1), 0, 8192);
+    let mut bytes = resumed();
+    bytes.extend(data(RegionId(1), 0, 8192));
     bytes.extend(data(REGION, u64::MAX, PAGE as u32));
     bytes.extend(data(REGION, 0, 8192));
     bytes.extend(data(REGION, 0, 64));
     bytes.extend([0xFF; 64]);
     let fate = alone.fate_of(&bytes);
     assert!(fate.contains("malformed"), "only what came last was a reason: {fate}");
-    let text = prometheus::TextEncoder::new().encode_to_string(&alone.metrics.registry.gather()).unwrap();
-    let refused = r#"pagemesh_frames_refused_total{reason="page_size"} 2"#;
-    assert!(text.contains(refused), "no {refused} in\n{text}");
+    assert_eq!(alone.refused("page_size"), 2);
 }
 
 #[test]
 fn a_region_that_is_not_known_is_answered() {
-    let alone = Alone::start();
-    let (mut mine, stream) = tcp_pair();
-    alone.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(1), stream });
-    mine.write_all(&data(RegionId(1), 0, 8192)).unwrap();
+    let mut alone = Alone::start();
+    let mut mine = alone.connect(1, 1);
+    mine.write_all(&[resumed(), data(RegionId(1), 0, 8192)].concat()).unwrap();
     loop {
         let mut frame = [0; 64];
         mine.read_exact(&mut frame).unwrap();
@@ -140,20 +162,6 @@ fn a_region_that_is_not_known_is_answered() {
             assert_eq!(message.page.region, RegionId(1));
             break;
         }
-    }
-}
-
-#[test]
-fn another_incarnation_is_refused_for_good() {
-    let mut alone = Alone::start();
-    for (incarnation, refuses) in [(1, false), (2, true)] {
-        let (mine, stream) = tcp_pair();
-        alone.shard.send(Command::Peer { peer: PEER, incarnation: Incarnation(incarnation), stream });
-        if !refuses {
-            drop(mine);
-        }
-        let Event::PeerLost { refused, .. } = alone.event() else { panic!("the peer is not lost") };
-        assert_eq!(refused, refuses);
     }
 }
 
@@ -178,7 +186,10 @@ fn a_fault_where_nothing_was_mapped_ends_the_attachment() {
         let Event::AttachmentEnded { attachment, reason } = alone.event() else { panic!("it goes on") };
         assert_eq!(attachment, AttachmentId(4));
         assert!(reason.contains("mapped nothing"), "{reason}");
-        // The shard's descriptor was the last one, so the kernel has let go of the memory.
+        // It waits in its fault until the shard's descriptor, which is the last one, goes.
+        assert!(!stray.is_finished());
+        alone.shard.send(Command::Stop);
+        alone.shard.join();
         assert_eq!(stray.join().unwrap(), 0);
     });
 }
@@ -211,6 +222,8 @@ fn a_program_that_tampers_with_its_userfaultfd_ends_its_attachment() {
         let Event::AttachmentEnded { reason, .. } = alone.event() else { panic!("it goes on") };
         assert!(reason.contains("userfaultfd"), "{reason}");
         drop(uffd);
+        alone.shard.send(Command::Stop);
+        alone.shard.join();
         assert_eq!(waiting.join().unwrap(), 0);
     });
 }

@@ -107,10 +107,13 @@ impl Agent {
 /// Which shard of which two agents, the one with the higher id first.
 type Line = (AgentId, AgentId, u16);
 
+/// The last connection of each line, and its number.
+type Lines = Mutex<BTreeMap<Line, (TcpStream, u64)>>;
+
 /// Agents that are connected each to each, and are again when a connection breaks.
 pub(super) struct Mesh {
     pub(super) agents: Arc<Vec<Agent>>,
-    lines: Arc<Mutex<BTreeMap<Line, TcpStream>>>,
+    lines: Arc<Lines>,
     keepers: Vec<JoinHandle<()>>,
 }
 
@@ -148,7 +151,7 @@ impl Mesh {
     pub(super) fn cut(&self, high: u16, low: u16) {
         let lines = self.lines.lock().unwrap();
         // It may be broken already.
-        let _ = lines[&(AgentId(high), AgentId(low), 0)].shutdown(Shutdown::Both);
+        let _ = lines[&(AgentId(high), AgentId(low), 0)].0.shutdown(Shutdown::Both);
     }
 }
 
@@ -165,12 +168,7 @@ impl Drop for Mesh {
     }
 }
 
-fn keep(
-    id: AgentId,
-    mut events: UnboundedReceiver<Event>,
-    agents: &[Agent],
-    lines: &Mutex<BTreeMap<Line, TcpStream>>,
-) {
+fn keep(id: AgentId, mut events: UnboundedReceiver<Event>, agents: &[Agent], lines: &Lines) {
     while let Some(event) = events.blocking_recv() {
         match event {
             Event::PeerLost { shard, peer, refused, reason } => {
@@ -186,13 +184,18 @@ fn keep(
     }
 }
 
-fn connect(agents: &[Agent], lines: &Mutex<BTreeMap<Line, TcpStream>>, line: Line) {
+fn connect(agents: &[Agent], lines: &Lines, line: Line) {
     let (high, low, shard) = line;
     let (one, other) = tcp_pair();
-    lines.lock().unwrap().insert(line, one.try_clone().unwrap());
+    let number = {
+        let mut lines = lines.lock().unwrap();
+        let number = lines.get(&line).map_or(1, |(_, last)| last + 1);
+        lines.insert(line, (one.try_clone().unwrap(), number));
+        number
+    };
     for (agent, peer, stream) in [(high, low, one), (low, high, other)] {
         let shard = &agents[usize::from(agent.0)].shards[usize::from(shard)];
-        shard.send(Command::Peer { peer, incarnation: Incarnation(1), stream });
+        shard.send(Command::Peer { peer, incarnation: Incarnation(1), number, stream });
     }
 }
 

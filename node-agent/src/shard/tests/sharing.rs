@@ -1,12 +1,12 @@
 //! Programs on several nodes see one memory.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use pagemesh_protocol::Coherence;
 
 use super::mesh::{Mesh, Shape};
-use crate::shard::AttachmentId;
+use crate::shard::{AttachmentId, Command};
 use crate::uffd::testing::Mapping;
 
 const BOTH: [Coherence; 2] = [Coherence::WriteInvalidate, Coherence::WriteUpdate];
@@ -79,6 +79,51 @@ fn no_addition_is_lost_when_connections_break() {
             }
             assert_eq!(adding.join().unwrap(), 900, "{coherence:?}, {cuts} cuts");
         });
+    }
+}
+
+/// Its process lives on, its connection to the agent does not: it must not go on writing what nobody else sees.
+#[test]
+fn a_program_that_has_detached_writes_nothing_that_others_miss() {
+    let mesh = Mesh::start(2, Shape::default());
+    let memories = attach_all(&mesh);
+    memories[0].word(0).store(1, SeqCst);
+    mesh.agents[0].shards[0].send(Command::Detach { attachment: AttachmentId(1) });
+    // What it has it may use, for nobody else has it.
+    memories[0].word(0).store(2, SeqCst);
+    assert_eq!(memories[1].word(0).load(SeqCst), 2);
+    let stored = Arc::new(AtomicBool::new(false));
+    let storing = {
+        let (memory, stored) = (memories[0].clone(), stored.clone());
+        std::thread::spawn(move || {
+            memory.word(0).store(3, SeqCst);
+            stored.store(true, SeqCst);
+        })
+    };
+    // The other node writes the page and gives it to a program that has not detached.
+    let third = mesh.agents[0].attach(AttachmentId(2));
+    for value in 10..200 {
+        memories[1].word(0).store(value, SeqCst);
+        assert_eq!(third.word(0).load(SeqCst), value);
+        assert!(!stored.load(SeqCst), "the detached program wrote on");
+    }
+    // With the agents the userfaultfd goes, and the thread with it.
+    drop(mesh);
+    storing.join().unwrap();
+}
+
+/// A program may split a page of ours into several mappings of the kernel's.
+#[test]
+fn a_page_of_which_a_part_is_locked() {
+    let mesh = Mesh::start(2, Shape { page_size: 65_536, ..Shape::default() });
+    let memories = attach_all(&mesh);
+    memories.iter().for_each(|memory| memory.lock(65_536 + 4096, 8192));
+    for round in 1..20 {
+        let (writer, reader) = (&memories[round % 2], &memories[(round + 1) % 2]);
+        for offset in [65_536, 65_536 + 4096, 2 * 65_536 - 8] {
+            writer.word(offset).store(round as u64, SeqCst);
+            assert_eq!(reader.word(offset).load(SeqCst), round as u64, "at {offset}");
+        }
     }
 }
 
