@@ -98,7 +98,7 @@ pub enum Output {
         /// The page.
         page: PageId,
     },
-    /// Drop the connection to this peer and take no other: it must not be believed.
+    /// Drop this connection: who is at its other end must not be believed.
     RefusePeer {
         /// The peer.
         peer: AgentId,
