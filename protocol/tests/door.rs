@@ -1,9 +1,15 @@
 //! What a peer or a configuration can get wrong: each is refused with its reason, and changes nothing.
 
 use pagemesh_protocol::{
-    Access, AgentId, Body, Coherence, Incarnation, Input, Message, Node, Output, PageId, Placement,
-    RegionConfig, RegionId, RequestId, Time, Tuning, Txn, Violation,
+    Access, AgentId, Body, CHUNK_PAGES, Coherence, Fill, Incarnation, Input, Message, Node, Output, PageId,
+    Placement, RegionConfig, RegionId, RequestId, Time, Tuning, Txn, Violation,
 };
+
+#[path = "world/random.rs"]
+#[allow(dead_code, unreachable_pub, reason = "made for the whole world")]
+mod random;
+
+use random::Random;
 
 const REGION: RegionId = RegionId(0);
 const ME: AgentId = AgentId(1);
@@ -162,4 +168,68 @@ fn placements_that_cannot_be() {
     // An older one is of the past.
     assert_eq!(step(&mut node, declare(2, &[HOME])), []);
     assert_eq!(node, before);
+}
+
+/// Peers that say anything at all, in any order: the node may come to believe nonsense about the pages that they home
+/// or hold, but it goes on.
+#[test]
+fn no_message_brings_the_node_down() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut node = Node::new(ME, Incarnation(7), Tuning::default());
+        let coherence = *random.pick(&[Coherence::WriteInvalidate, Coherence::WriteUpdate]);
+        let config = RegionConfig { pages: 2 * CHUNK_PAGES, coherence };
+        let placement = Placement { epoch: 3, homes: vec![HOME, ME] };
+        step(&mut node, Input::Region { region: REGION, config, placement });
+        let mut now = Time(1);
+        for _ in 0..2_000 {
+            let page = PageId { region: REGION, index: *random.pick(&[0, CHUNK_PAGES, 2 * CHUNK_PAGES]) };
+            let peer = *random.pick(&[HOME, OTHER, AgentId(1023)]);
+            let input = match random.below(8) {
+                0 => Input::Fault { page, access: access(&mut random) },
+                1 => Input::PeerUp { peer, incarnation: Incarnation(7) },
+                2 => Input::Tick,
+                _ => {
+                    let epoch = if random.one_in(20) { 2 } else { 3 };
+                    Input::Message {
+                        from: peer,
+                        message: Message { page, epoch, body: anything(&mut random) },
+                    }
+                }
+            };
+            if input == Input::Tick {
+                now = node.deadline().unwrap_or(now).max(now);
+            }
+            node.step(now, input, &mut Vec::new());
+        }
+    }
+}
+
+fn access(random: &mut Random) -> Access {
+    *random.pick(&[Access::Read, Access::Write])
+}
+
+fn anything(random: &mut Random) -> Body {
+    // Few numbers, so that many messages fit something that is under way.
+    let (txn, version) = (Txn(random.below(12)), Txn(random.below(12)));
+    let (req, acks, push) = (RequestId(random.below(6)), random.below(3) as u16, random.one_in(2));
+    let (requester, access) = (*random.pick(&[HOME, ME, OTHER, AgentId(9_999)]), access(random));
+    let fill = *random.pick(&[Fill::Zero, Fill::Keep]);
+    match random.below(15) {
+        0 => Body::Get { req, access, have: version },
+        1 => Body::Fetch { txn, req, requester, access, acks, push },
+        2 => Body::Invalidate { txn, req, requester },
+        3 => Body::Data { txn, req, access, acks, version, push },
+        4 => Body::Ack { txn, req },
+        5 => Body::Grant { txn, req, access, fill, acks, version, push },
+        6 => Body::Done { txn, req },
+        7 => Body::Probe { txn, req },
+        8 => Body::Release { txn },
+        9 => Body::Holding { txn },
+        10 => Body::TurnOver { version },
+        11 => Body::Update { txn, req, version },
+        12 => Body::Unsubscribe,
+        13 => Body::Refused,
+        _ => Body::Resumed,
+    }
 }
