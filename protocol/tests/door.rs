@@ -1,15 +1,12 @@
 //! What a peer or a configuration can get wrong: each is refused with its reason, and changes nothing.
 
+mod world;
+
 use pagemesh_protocol::{
     Access, AgentId, Body, CHUNK_PAGES, Coherence, Fill, Incarnation, Input, Message, Node, Output, PageId,
     Placement, RegionConfig, RegionId, RequestId, Time, Tuning, Txn, Violation,
 };
-
-#[path = "world/random.rs"]
-#[allow(dead_code, unreachable_pub, reason = "made for the whole world")]
-mod random;
-
-use random::Random;
+use world::random::Random;
 
 const REGION: RegionId = RegionId(0);
 const ME: AgentId = AgentId(1);
