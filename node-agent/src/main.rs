@@ -163,9 +163,9 @@ async fn serve(args: &RunArgs, dirs: &Dirs, parts: Parts) -> Result<()> {
 
 fn on_event(control: &Control, network: &Network, event: Event) {
     match event {
-        Event::PeerLost { shard, peer, reason, refused } => {
-            info!(peer = peer.0, shard, reason, refused, "lost a peer");
-            network.lost(shard, peer, refused);
+        Event::PeerLost { shard, peer, reason } => {
+            info!(peer = peer.0, shard, reason, "lost a peer");
+            network.lost(shard, peer);
         }
         Event::AttachmentEnded { attachment, reason } => {
             info!(attachment = attachment.0, reason, "an attachment ended");

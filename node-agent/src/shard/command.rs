@@ -107,9 +107,6 @@ pub enum Event {
         peer: AgentId,
         /// Why, for the log.
         reason: String,
-        /// The protocol did not believe what was at the other end (another incarnation of an agent that we knew). Only
-        /// this connection is given up for it.
-        refused: bool,
     },
     /// The shard gave up an attachment: its process is gone, or it broke the rules.
     AttachmentEnded {

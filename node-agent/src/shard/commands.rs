@@ -88,7 +88,7 @@ impl Worker {
         match added {
             Ok(()) => self.engine.peer_up(peer, incarnation),
             Err(error) => {
-                self.engine.executor.senders.lose(peer, format!("cannot use the connection: {error}"), false);
+                self.engine.executor.senders.lose(peer, format!("cannot use the connection: {error}"));
             }
         }
     }

@@ -78,7 +78,9 @@ impl Executor {
             }
             Output::RefusePeer { peer, reason } => {
                 self.metrics.violation(reason.name());
-                self.senders.lose(peer, format!("it must not be believed: {}", reason.name()), true);
+                // The handshake lets nobody in whom the protocol would refuse.
+                tracing::warn!(peer = peer.0, reason = reason.name(), "a peer must not be believed");
+                self.senders.lose(peer, format!("it must not be believed: {}", reason.name()));
             }
             Output::Violation { from, reason } => {
                 self.metrics.violation(reason.name());

@@ -16,8 +16,6 @@ use crate::peer::{Flushed, Frame, FrameError, Inbox, Outbox};
 pub(super) struct Lost {
     pub(super) peer: AgentId,
     pub(super) reason: String,
-    /// What was at the other end is not to be believed.
-    pub(super) refused: bool,
 }
 
 /// The receiving half.
@@ -100,17 +98,16 @@ impl Senders {
         }
         sender.outbox.push(message, payload);
         if sender.outbox.is_overfull() {
-            self.lose(to, "it does not take our messages".into(), false);
+            self.lose(to, "it does not take our messages".into());
         }
         Ok(())
     }
 
     /// Gives a connection up when the round ends.
-    pub(super) fn lose(&mut self, peer: AgentId, reason: String, refused: bool) {
-        // The first reason is the cause; a refusal outweighs it.
-        match self.lost.iter_mut().find(|l| l.peer == peer) {
-            Some(known) => known.refused |= refused,
-            None => self.lost.push(Lost { peer, reason, refused }),
+    pub(super) fn lose(&mut self, peer: AgentId, reason: String) {
+        // The first reason is the cause.
+        if !self.is_lost(peer) {
+            self.lost.push(Lost { peer, reason });
         }
     }
 
@@ -138,7 +135,7 @@ impl Senders {
                 Ok(())
             });
         if let Err(error) = sent {
-            self.lose(peer, format!("cannot send: {error}"), false);
+            self.lose(peer, format!("cannot send: {error}"));
         }
     }
 }

@@ -108,9 +108,9 @@ impl Worker {
             Ok(Received::Bytes) => {}
             Ok(Received::Nothing) => return,
             Ok(Received::Closed) => {
-                return executor.senders.lose(peer, "it closed the connection".into(), false);
+                return executor.senders.lose(peer, "it closed the connection".into());
             }
-            Err(errno) => return executor.senders.lose(peer, format!("cannot receive: {errno}"), false),
+            Err(errno) => return executor.senders.lose(peer, format!("cannot receive: {errno}")),
         }
         while !self.engine.executor.senders.is_lost(peer) {
             match receiver.take() {
@@ -126,7 +126,7 @@ impl Worker {
                 Ok(None) => return,
                 Err(error) => {
                     self.metrics.frame_refused(error.name());
-                    self.engine.executor.senders.lose(peer, error.to_string(), false);
+                    self.engine.executor.senders.lose(peer, error.to_string());
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Worker {
                 self.metrics.connection_lost();
             }
             let (shard, peer) = (self.index, lost.peer);
-            self.tell(Event::PeerLost { shard, peer, reason: lost.reason, refused: lost.refused });
+            self.tell(Event::PeerLost { shard, peer, reason: lost.reason });
         }
         while let Some((attachment, reason)) = self.engine.executor.programs.ended.pop() {
             self.detach(attachment);

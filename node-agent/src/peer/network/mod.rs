@@ -135,16 +135,8 @@ impl Network {
         }
     }
 
-    /// A shard has lost its connection to a peer; `refused` if it does not believe what was at the other end.
-    pub fn lost(&self, shard: u16, peer: AgentId, refused: bool) {
-        if refused {
-            // The handshake lets nobody in whom a shard would refuse. Whoever it was, the peer itself may come back.
-            tracing::warn!(
-                peer = peer.0,
-                shard,
-                "a connection passed the handshake and was not to be believed"
-            );
-        }
+    /// A shard has lost its connection to a peer: if it was dialled, it is dialled again.
+    pub fn lost(&self, shard: u16, peer: AgentId) {
         if let Some(Some(dialer)) = self.shared.members().peers.get(&peer) {
             dialer.lost(shard);
         }

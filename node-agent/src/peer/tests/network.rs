@@ -58,9 +58,9 @@ impl Agent {
     /// Awaits the loss of a connection, and passes it on as the control path does.
     async fn lose(&mut self) -> (AgentId, bool) {
         match self.events.recv().await.unwrap() {
-            Event::PeerLost { shard, peer, refused, .. } => {
-                self.network.lost(shard, peer, refused);
-                (peer, refused)
+            Event::PeerLost { shard, peer, reason } => {
+                self.network.lost(shard, peer);
+                (peer, reason.contains("must not be believed"))
             }
             Event::AttachmentEnded { reason, .. } => panic!("nothing is attached: {reason}"),
         }
