@@ -1,13 +1,13 @@
 //! Checks what types cannot say. An object that passes needs no further checks anywhere.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
 use crate::names::{check_label, check_subdomain};
 use crate::{
-    AGENTS_MAX, Agent, Coherence, Consistency, NAMESPACE_DEFAULT, Placement, Quantity, Region, region_id,
+    AGENTS_MAX, Agent, Coherence, Consistency, Home, NAMESPACE_DEFAULT, Placement, Quantity, Region,
+    region_id,
 };
 
 /// Smallest page: the hardware's.
@@ -34,13 +34,19 @@ pub struct ValidRegion {
     pub namespace: String,
     /// Its name within the namespace.
     pub name: String,
-    /// Its size: a multiple of the page size, not 0.
+    /// Which of all that ever had this name; `None` where nobody keeps count.
+    pub uid: Option<String>,
+    /// Number of its latest change of what is wanted, as Kubernetes counts; 0 without it.
+    pub generation: i64,
+    /// Whether it is being deleted: nobody may attach any more.
+    pub deleting: bool,
+    /// The size in force: a multiple of the page size, not 0.
     pub size_bytes: u64,
     /// Its page size: a power of two.
     pub page_size_bytes: u64,
     /// What a program may assume.
     pub consistency: Consistency,
-    /// How copies are kept.
+    /// How copies are kept at present.
     pub coherence: Coherence,
     /// Where its pages live; `None` until that is decided.
     pub placement: Option<Placement>,
@@ -50,7 +56,7 @@ impl ValidRegion {
     /// What names it between agents.
     #[must_use]
     pub fn id(&self) -> u64 {
-        region_id(&self.namespace, &self.name)
+        region_id(&self.namespace, &self.name, self.uid.as_deref())
     }
 }
 
@@ -111,18 +117,29 @@ pub fn validate(region: &Region) -> Result<ValidRegion, Vec<FieldError>> {
         findings.check("spec.size", check_size(size, size_bytes, page_size_bytes));
     }
     let placement = region.status.as_ref().and_then(|status| status.placement.clone());
+    let mut size_in_force_bytes = size_bytes;
     if let Some(placement) = &placement {
         check_placement(placement, &mut findings);
+        if let Some(size) = &placement.size {
+            size_in_force_bytes = findings.bytes("status.placement.size", size);
+            if let Some(bytes) = size_in_force_bytes {
+                findings.check("status.placement.size", check_size(size.as_str(), bytes, page_size_bytes));
+            }
+        }
     }
+    let coherence = placement.as_ref().and_then(|placement| placement.coherence).or(region.spec.coherence);
 
-    match (size_bytes, page_size_bytes) {
+    match (size_in_force_bytes, page_size_bytes) {
         (Some(size_bytes), Some(page_size_bytes)) if findings.0.is_empty() => Ok(ValidRegion {
             namespace,
             name,
+            uid: region.metadata.uid.clone(),
+            generation: region.metadata.generation.unwrap_or_default(),
+            deleting: region.metadata.deletion_timestamp.is_some(),
             size_bytes,
             page_size_bytes,
             consistency: region.spec.consistency,
-            coherence: region.spec.coherence,
+            coherence: coherence.unwrap_or_default(),
             placement,
         }),
         (Some(_) | None, Some(_) | None) => Err(findings.0),
@@ -149,19 +166,20 @@ fn check_placement(placement: &Placement, findings: &mut Findings) {
     if placement.epoch == 0 {
         findings.add("status.placement.epoch", "is 0; epochs begin with 1");
     }
-    let homes = &placement.homes;
-    if homes.is_empty() {
+    if placement.homes.is_empty() {
         findings.add("status.placement.homes", "is empty; name at least one agent");
     }
+    check_homes("status.placement.homes", &placement.homes, findings);
+    check_homes("status.placement.previous", &placement.previous, findings);
+}
+
+fn check_homes(field: &str, homes: &[Home], findings: &mut Findings) {
     if homes.len() > usize::from(AGENTS_MAX) {
-        findings.add("status.placement.homes", format!("has {} agents; at most {AGENTS_MAX}", homes.len()));
+        findings.add(field, format!("has {} agents; at most {AGENTS_MAX}", homes.len()));
         return;
     }
-    let mut seen = BTreeSet::new();
     for (index, home) in homes.iter().enumerate() {
-        let twice = || format!("`{home}` is there twice; name each agent once");
-        let result = check_subdomain(home).and_then(|()| seen.insert(home).then_some(()).ok_or_else(twice));
-        findings.check(format!("status.placement.homes[{index}]"), result);
+        findings.check(format!("{field}[{index}].agent"), check_subdomain(&home.agent));
     }
 }
 
@@ -176,8 +194,10 @@ pub fn validate_agent(agent: &Agent) -> Result<ValidAgent, Vec<FieldError>> {
     if agent.metadata.namespace.is_some() {
         findings.add("metadata.namespace", "an Agent belongs to the whole mesh; leave the namespace out");
     }
-    if agent.spec.id >= AGENTS_MAX {
-        findings.add("spec.id", format!("{} is not below {AGENTS_MAX}", agent.spec.id));
+    match agent.spec.id {
+        Some(id) if id >= AGENTS_MAX => findings.add("spec.id", format!("{id} is not below {AGENTS_MAX}")),
+        Some(_) => {}
+        None => findings.add("spec.id", "is absent; give it a number that no other agent has"),
     }
     let address = agent.status.as_ref().and_then(|status| status.address.as_deref()).and_then(|text| {
         let parsed: Option<SocketAddr> = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
@@ -190,5 +210,8 @@ pub fn validate_agent(agent: &Agent) -> Result<ValidAgent, Vec<FieldError>> {
         }
         parsed
     });
-    if findings.0.is_empty() { Ok(ValidAgent { name, id: agent.spec.id, address }) } else { Err(findings.0) }
+    match agent.spec.id {
+        Some(id) if findings.0.is_empty() => Ok(ValidAgent { name, id, address }),
+        Some(_) | None => Err(findings.0),
+    }
 }

@@ -37,7 +37,7 @@ fn the_book_is_right() {
     };
     let region = validate(region).expect("a good region");
     assert_eq!((region.size_bytes, region.page_size_bytes), (64 << 20, 4096));
-    assert_eq!(region.placement.expect("placed").homes, ["node-0", "node-1", "node-2"]);
+    assert_eq!(region.placement.expect("placed").homes, ["node-0".into(), "node-1".into(), "node-2".into()]);
     let agent = validate_agent(agent).expect("a good agent");
     assert_eq!((agent.name.as_str(), agent.id), ("node-0", 0));
     assert_eq!(agent.address, Some(([127, 0, 0, 1], 7400).into()));
@@ -109,7 +109,7 @@ fn refusals_name_document_line_and_field() {
         (REGION.replace("name: t", "name: null"), "line 3, field metadata.name: null is not allowed here"),
         (format!("{REGION}...\nx: 1\n"), "line 6: only single YAML document expected but multiple found"),
         (
-            format!("{REGION}status: {{placement: {{epoch: -1, homes: [a]}}}}"),
+            format!("{REGION}status: {{placement: {{epoch: -1, homes: [{{agent: a}}]}}}}"),
             "field status.placement.epoch: ",
         ),
         (
@@ -160,10 +160,12 @@ fn values_that_types_allow_but_we_do_not() {
         ),
         (REGION.replace("1Mi", "1Mi, pageSize: 12Ki"), "spec.pageSize: `12Ki` is not a power of two"),
         (REGION.replace("1Mi", "8Mi, pageSize: 4Mi"), "spec.pageSize: `4Mi` is not a power of two"),
-        (placed("{epoch: 0, homes: [a]}"), "status.placement.epoch: is 0"),
+        (placed("{epoch: 0, homes: [{agent: a}]}"), "status.placement.epoch: is 0"),
         (placed("{epoch: 1, homes: []}"), "status.placement.homes: is empty"),
-        (placed("{epoch: 1, homes: [a, b, a]}"), "status.placement.homes[2]: `a` is there twice"),
-        (placed("{epoch: 1, homes: [a, B]}"), "status.placement.homes[1]: `B` is not a DNS name"),
+        (
+            placed("{epoch: 1, homes: [{agent: a}, {agent: B}]}"),
+            "status.placement.homes[1].agent: `B` is not a DNS name",
+        ),
     ];
     for (text, expected) in table {
         let findings = validate(&region(&text)).expect_err("to be refused");

@@ -15,9 +15,6 @@ use crate::agent_api::AgentInfo;
 use crate::mesh;
 use crate::output::yaml;
 
-/// The first placement of every region.
-const EPOCH_FIRST: u64 = 1;
-
 /// All Regions of a mesh, placed.
 #[derive(Debug)]
 pub(super) struct Objects {
@@ -40,11 +37,10 @@ impl Objects {
         let mut names = BTreeSet::new();
         for (source, mut region) in asked {
             let status = region.status.get_or_insert_with(RegionStatus::default);
-            let placement = status
-                .placement
-                .get_or_insert_with(|| Placement { epoch: EPOCH_FIRST, homes: homes.clone() });
-            if let Some(home) = placement.homes.iter().find(|home| !homes.contains(home)) {
-                bail!("{source}: the home `{}` is not one of the {nodes} nodes", home.escape_debug());
+            let placement =
+                status.placement.get_or_insert_with(|| Placement::first(homes.iter().map(String::as_str)));
+            if let Some(home) = placement.homes.iter().find(|home| !homes.contains(&home.agent)) {
+                bail!("{source}: the home `{}` is not one of the {nodes} nodes", home.agent.escape_debug());
             }
             let valid = validate(&region).map_err(|findings| refused(&source, &findings))?;
             if !names.insert((valid.namespace.clone(), valid.name.clone())) {
@@ -96,8 +92,8 @@ impl Objects {
 }
 
 fn agent(info: &AgentInfo) -> Agent {
-    let mut agent = Agent::new(&info.name, AgentSpec { id: info.id });
-    agent.status = Some(AgentStatus { address: Some(info.listen.to_string()) });
+    let mut agent = Agent::new(&info.name, AgentSpec { id: Some(info.id), agent_pool_name: None });
+    agent.status = Some(AgentStatus { address: Some(info.listen.to_string()), ..AgentStatus::default() });
     agent
 }
 
@@ -141,7 +137,7 @@ mod tests {
     fn every_node_is_a_home() {
         let objects = plan(&["t=1Mi"]).expect("good");
         let placement = objects.regions[0].1.placement.clone().expect("placed");
-        assert_eq!((placement.epoch, placement.homes), (1, vec!["node-0".to_owned(), "node-1".to_owned()]));
+        assert_eq!((placement.epoch, placement.homes), (1, vec!["node-0".into(), "node-1".into()]));
     }
 
     #[test]

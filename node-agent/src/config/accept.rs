@@ -227,7 +227,7 @@ fn check_region(new: ValidRegion, last: &Objects) -> Result<ValidRegion, Vec<Fie
             "status.placement.homes",
             format!(
                 "were [{}]; pages cannot move to other homes in this release: put them back",
-                old_placement.homes.join(", ")
+                old_placement.homes.iter().map(|home| home.agent.as_str()).collect::<Vec<_>>().join(", ")
             ),
         );
     }

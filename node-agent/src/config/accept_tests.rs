@@ -17,7 +17,8 @@ fn region(name: &str, spec: &str, placement: &str) -> String {
         "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
     );
     if let Some((epoch, homes)) = placement.split_once(' ') {
-        let homes = homes.replace(' ', ", ");
+        let homes: Vec<String> = homes.split(' ').map(|home| format!("{{agent: {home}}}")).collect();
+        let homes = homes.join(", ");
         text.push_str(&format!("status: {{placement: {{epoch: {epoch}, homes: [{homes}]}}}}\n"));
     }
     text
@@ -55,7 +56,7 @@ fn all_objects_of_all_good_files_are_in_force() {
     let (objects, refusals) = follow(&[&[("mesh.yaml", &mesh), ("table.yaml", &table), ("empty.yaml", "")]]);
     assert_eq!(refusals, Vec::<String>::new());
     assert_eq!(names(&objects), ["node-0", "node-1", "default/table"]);
-    let region = objects.region(RegionId(pagemesh_crds::region_id("default", "table"))).unwrap();
+    let region = objects.region(RegionId(pagemesh_crds::region_id("default", "table", None))).unwrap();
     let placement = objects.placement(region).unwrap();
     assert_eq!((placement.epoch, placement.homes), (1, vec![AgentId(0), AgentId(1)]));
     assert_eq!(objects.peers(AgentId(1)).into_keys().collect::<Vec<_>>(), [AgentId(0)]);
@@ -232,7 +233,7 @@ fn a_region_is_not_ready_while_a_home_is_unknown() {
     let table = region("t", "size: 4Ki", "1 node-0 node-1");
     let ready = |state: &[(&str, &str)]| {
         let (objects, _) = follow(&[state]);
-        let region = objects.region(RegionId(pagemesh_crds::region_id("default", "t"))).unwrap();
+        let region = objects.region(RegionId(pagemesh_crds::region_id("default", "t", None))).unwrap();
         objects.placement(region)
     };
     let unplaced = region("t", "size: 4Ki", "");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use pagemesh_crds::{ValidAgent, ValidRegion};
+use pagemesh_crds::{Home, ValidAgent, ValidRegion};
 use pagemesh_protocol::{AgentId, Placement, RegionId};
 
 /// An object and where it came from.
@@ -34,6 +34,15 @@ impl Objects {
         self.regions.get(&region).filter(|declared| declared.present).map(|declared| &declared.object)
     }
 
+    /// A region that is declared now under this name.
+    #[must_use]
+    pub fn named(&self, namespace: &str, name: &str) -> Option<(RegionId, &ValidRegion)> {
+        let mut present = self.regions.iter().filter(|(_, declared)| declared.present);
+        let (id, declared) =
+            present.find(|(_, d)| d.object.namespace == namespace && d.object.name == name)?;
+        Some((*id, &declared.object))
+    }
+
     /// Agents that are declared now.
     pub fn agents(&self) -> impl Iterator<Item = &ValidAgent> {
         self.agents.values().filter(|declared| declared.present).map(|declared| &declared.object)
@@ -55,7 +64,8 @@ impl Objects {
         let Some(placement) = &region.placement else {
             return Err("it has no status.placement: nobody has decided yet where its pages live".into());
         };
-        let home = |name: &String| {
+        let home = |home: &Home| {
+            let name = &home.agent;
             let agent = self.agents.get(name).filter(|declared| declared.present);
             agent
                 .map(|declared| AgentId(declared.object.id))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pagemesh_crds::{NAMESPACE_DEFAULT, ValidRegion, region_id};
+use pagemesh_crds::{NAMESPACE_DEFAULT, ValidRegion};
 use pagemesh_protocol::{AgentId, Coherence, Placement, RegionConfig, RegionId};
 use tracing::{error, info};
 
@@ -98,11 +98,8 @@ impl Regions {
         shards: &[ShardHandle],
     ) -> Result<Admission, Denied> {
         let (namespace, name) = name.split_once('/').unwrap_or((NAMESPACE_DEFAULT, name));
-        let id = RegionId(region_id(namespace, name));
         let full = format!("{namespace}/{name}");
-        // Two names may hash to one number.
-        let region = objects.region(id).filter(|region| region.namespace == namespace && region.name == name);
-        let Some(region) = region else {
+        let Some((id, region)) = objects.named(namespace, name) else {
             return Err(Denied::Unknown(full));
         };
         let placement = objects.placement(region);

@@ -136,7 +136,9 @@ impl RegionStatus {
             consistency: region.consistency.name(),
             coherence: region.coherence.name(),
             epoch: placement.as_ref().map(|placement| placement.epoch),
-            homes: placement.map(|placement| placement.homes).unwrap_or_default(),
+            homes: placement
+                .map(|p| p.homes.into_iter().map(|home| home.agent).collect())
+                .unwrap_or_default(),
             ready: not_ready.is_none(),
             reason: not_ready,
             pages: PageCounts { shared, exclusive },

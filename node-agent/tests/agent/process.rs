@@ -22,7 +22,7 @@ pub(crate) const NODE_0: &str =
 pub(crate) fn region(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n\
-         status: {{placement: {{epoch: 1, homes: [node-0]}}}}\n"
+         status: {{placement: {{epoch: 1, homes: [{{agent: node-0}}]}}}}\n"
     )
 }
 

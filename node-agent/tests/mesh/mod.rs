@@ -114,7 +114,7 @@ impl Mesh {
                      spec: {{id: {peer}}}\nstatus: {{address: \"{address}\"}}\n"
                 );
             }
-            let homes: Vec<String> = (0..listens.len()).map(|n| format!("node-{n}")).collect();
+            let homes: Vec<String> = (0..listens.len()).map(|n| format!("{{agent: node-{n}}}")).collect();
             for RegionSpec { name, size, coherence } in regions {
                 objects += &format!(
                     "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}}}\n\

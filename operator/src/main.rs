@@ -1,0 +1,2 @@
+//! `pagemesh-operator`.
+fn main() {}
