@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint sim binaries need-cargo need-cc need-python
+.PHONY: help demo test check lint chart images sim e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
 
 CARGO ?= cargo
 CC ?= cc
@@ -14,7 +14,7 @@ TARGET = $(eval TARGET := $$(shell $(CARGO) metadata --no-deps --format-version 
 	'import json, sys; print(json.load(sys.stdin)["target_directory"])'))$(TARGET)
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: need-cargo need-cc need-python ## Three nodes on this machine share memory: build, check the machine, show it
 	$(CARGO) build --release --workspace
@@ -33,15 +33,33 @@ test: need-cargo need-cc need-python binaries ## All tests, those on the real ke
 
 check: lint test ## All that CI runs but the demo: lint, then test
 
-lint: need-cargo need-python ## Formatting, clippy, links of the documentation
+lint: need-cargo need-python chart ## Formatting, clippy, chart and manifests, links of the documentation
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p pagemesh-protocol --all-targets --features mutations -- -D warnings
 	$(PYTHON) docs/check_links.py
 	@if command -v mdbook > /dev/null; then mdbook build docs -d $(TARGET)/book; fi
 
+chart: need-python ## The Helm chart and all manifests, against the schemas of Kubernetes and our own
+	PYTHON=$(PYTHON) charts/check
+
+images: need-cargo need-python ## Container images of static programs, as archives in TARGET/images; no engine is needed
+	CARGO=$(CARGO) PYTHON=$(PYTHON) deploy/image/build $(TARGET)/images
+
 sim: need-cargo ## Simulate the protocol with SEEDS seeds (default 100000)
 	SEEDS=$(SEEDS) $(CARGO) test --release -p pagemesh-protocol --test simulation -- --nocapture
+
+e2e: images ## The end-to-end tests on a real Kubernetes, which is made when there is none
+	IMAGES=$(TARGET)/images e2e/run
+
+e2e-test: images ## Those of the end-to-end tests whose names contain T
+	IMAGES=$(TARGET)/images e2e/run $(T)
+
+e2e-up: ## A Kubernetes cluster for the end-to-end tests: e2e/cluster/cluster says how to use it
+	e2e/cluster/cluster up
+
+e2e-down: ## Delete that cluster
+	e2e/cluster/cluster down
 
 # Tests start the agent, the command line and programs under the preload library as a user does.
 binaries: need-cargo

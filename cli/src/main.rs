@@ -1,19 +1,27 @@
-//! `pagemesh`: a mesh on one machine, programs attached to it, and a look inside.
+//! `pagemesh`: a mesh on one machine, programs attached to it, a mesh on Kubernetes, and a look inside both. It is
+//! `kubectl-pagemesh` as well.
 
 mod agent_api;
 mod binaries;
+mod called;
 mod check;
+mod crd;
 mod dev;
 mod exit;
 mod get;
+mod kubernetes;
+mod logs;
 mod mesh;
 mod output;
+mod probe;
+mod report;
 mod run;
+mod status;
 mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Memory that programs on different nodes share with plain loads and stores.
 #[derive(Debug, Parser)]
@@ -29,6 +37,11 @@ enum Command {
     Run(run::Args),
     Get(get::Args),
     Check(check::Args),
+    Status(status::Args),
+    Logs(logs::Args),
+    Report(report::Args),
+    Crd(crd::Args),
+    Probe(probe::Args),
     /// Print the version of this program.
     Version,
 }
@@ -38,7 +51,9 @@ Examples:
   pagemesh check
   pagemesh dev --nodes 3 --region table=64Mi
   pagemesh run --node 1 -- python3 worker.py
-  pagemesh get regions";
+  pagemesh get regions
+  pagemesh status table
+  pagemesh check --cluster";
 
 const EXAMPLES_AND_CODES: &str = "\
 Examples:
@@ -46,6 +61,8 @@ Examples:
   pagemesh dev --nodes 3 --region table=64Mi
   pagemesh run --node 1 -- python3 worker.py
   pagemesh get regions
+  pagemesh status table
+  pagemesh check --cluster
 
 Exit codes:
   0        it went well
@@ -58,11 +75,18 @@ Exit codes:
   others   CMD's own";
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let matches = called::named(Cli::command(), called::as_plugin()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Dev(args) => dev::dev(args),
         Command::Run(args) => run::run(&args),
         Command::Get(args) => get::get(&args),
         Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Logs(args) => logs::logs(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Crd(args) => crd::crd(&args),
+        Command::Probe(args) => probe::probe(&args),
         Command::Version => version::version(),
     };
     match result {
@@ -76,8 +100,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -96,6 +118,15 @@ mod tests {
             "pagemesh get nodes",
             "pagemesh get stats -o yaml",
             "pagemesh check -o json",
+            "pagemesh check --cluster --context a -n b",
+            "pagemesh status",
+            "pagemesh status -A -o json",
+            "pagemesh status table -n b --kubeconfig /k",
+            "pagemesh logs table -f --tail 5 --since 10m --node x",
+            "pagemesh report -o /tmp/x.tar.gz --anonymous",
+            "pagemesh crd",
+            "pagemesh probe --region a/b --as writer --token t --timeout 5s --socket /s",
+            "pagemesh probe --region b --as 1 --token t --node 0",
             "pagemesh version",
         ] {
             assert!(parse(good), "{good}");
@@ -110,6 +141,15 @@ mod tests {
             "pagemesh run --node x -- true",
             "pagemesh get pods",
             "pagemesh get nodes -o xml",
+            "pagemesh check --cluster --machine",
+            "pagemesh status table -A",
+            "pagemesh status -A -n b",
+            "pagemesh logs",
+            "pagemesh logs table --tail -1",
+            "pagemesh logs table --since soon",
+            "pagemesh probe --region a --token t",
+            "pagemesh probe --region a --as 2 --token t",
+            "pagemesh probe --region a --as writer --token t --node 0 --socket /s",
         ] {
             assert!(!parse(bad), "{bad}");
         }

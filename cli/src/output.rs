@@ -33,8 +33,12 @@ impl Table {
     /// If there are more or fewer cells than headings.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         assert_eq!(N, self.rows[0].len(), "a row must have a cell for each heading");
-        // A process's name, say, may contain anything; a terminal must not obey it.
-        self.rows.push(cells.into_iter().map(|cell| cell.escape_debug().to_string()).collect());
+        self.rows.push(cells.iter().map(|cell| escape(cell)).collect());
+    }
+
+    /// Whether there is nothing under the headings.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
     }
 
     /// The table as text, columns three blanks apart.
@@ -52,10 +56,24 @@ impl Table {
     }
 }
 
+/// Text from elsewhere for a terminal, which must not obey it: a process's name, say, may contain anything.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Quotes mean nothing to a terminal, and sentences have them.
+        if matches!(character, '"' | '\'') {
+            escaped.push(character);
+        } else {
+            escaped.extend(character.escape_debug());
+        }
+    }
+    escaped
+}
+
 /// `value` as JSON or YAML, or `table` when that is the format. A table without rows is a note for people instead.
 pub(crate) fn render<T: Serialize>(format: Format, value: &T, table: &Table, none: &str) -> Result<String> {
     match format {
-        Format::Table if table.rows.len() == 1 => {
+        Format::Table if table.is_empty() => {
             eprintln!("pagemesh: {none}");
             Ok(String::new())
         }

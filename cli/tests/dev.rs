@@ -117,7 +117,7 @@ fn regions_come_from_flags_and_files() {
     let place = Place::new("regions");
     let file = std::env::temp_dir().join(format!("pagemesh-test-{}-regions.yaml", std::process::id()));
     let text = "apiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {name: b, namespace: n}\n\
-                spec: {size: 128Ki, pageSize: 64Ki}\nstatus: {placement: {epoch: 4, homes: [node-1]}}\n";
+                spec: {size: 128Ki, pageSize: 64Ki}\nstatus: {placement: {epoch: 4, homes: [{agent: node-1}]}}\n";
     fs::write(&file, text).expect("a file");
     let file_name = file.to_str().expect("UTF-8");
     let arguments = ["--nodes", "2", "--region", "a=1Mi,coherence=WriteUpdate", "--file", file_name, "--"];
@@ -168,6 +168,31 @@ fn a_program_is_attached_by_run() {
     assert!(lines[0].starts_with(socket.to_str().expect("UTF-8")), "{}", lines[0]);
     assert!(lines[0].ends_with("/libpagemesh_preload.so"), "{}", lines[0]);
     assert!(stderr(&output).contains("has no node 2, nodes 0 to 1"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_probe_verifies_that_two_nodes_share_a_region() {
+    let place = Place::new("probe");
+    let output = place.script(
+        "pagemesh probe --region t --as writer --token x --node 0 > $PAGEMESH_DIR/node-0/writer & writer=$!
+         pagemesh probe --region default/t --as reader --token x --node 1 && wait $writer && cat $PAGEMESH_DIR/node-0/writer",
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output).matches("verified 254 pages in each direction").count(),
+        2,
+        "{}",
+        stdout(&output)
+    );
+    // Whoever waits in vain is told for what.
+    for (side, told) in [("writer", "no reader with this token"), ("reader", "no writer with this token")] {
+        let probe = format!("pagemesh probe --region t --as {side} --token x --node 0 --timeout 1s");
+        let output = place.script(&probe);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    }
+    let unknown = place.script("pagemesh probe --region u --as reader --token x --node 0 --timeout 1s");
+    assert!(stderr(&unknown).contains("it could not attach: the agent refuses"), "{}", stderr(&unknown));
 }
 
 #[test]

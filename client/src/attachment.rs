@@ -58,10 +58,13 @@ impl Attachment {
         self.welcome.page_size as usize
     }
 
-    /// Bytes of the region file: a header page, then the data.
+    /// Bytes of the region's data by now: it may have grown since this process was attached. The region file tells, which
+    /// is a header page and then the data.
     #[must_use]
-    pub fn file_len(&self) -> u64 {
-        self.welcome.page_size + self.welcome.size
+    pub fn size(&self) -> u64 {
+        let Welcome { size, page_size, .. } = self.welcome;
+        let len = sys::file_len(self.file.raw()).unwrap_or(0);
+        size.max(len.saturating_sub(page_size) / page_size * page_size)
     }
 
     /// The region file.

@@ -155,6 +155,20 @@ pub fn fcntl(fd: i32, command: i32, argument: usize) -> Result<usize> {
     check(unsafe { libc::syscall(libc::SYS_fcntl, fd, command, argument) })
 }
 
+/// The length of an open file.
+///
+/// # Errors
+///
+/// As the kernel says.
+pub fn file_len(fd: i32) -> Result<u64> {
+    // SAFETY: any bytes are a `stat`, and it lives through the call.
+    unsafe {
+        let mut stat: libc::stat = core::mem::zeroed();
+        check(libc::syscall(libc::SYS_fstat, fd, &raw mut stat))?;
+        Ok(stat.st_size.cast_unsigned())
+    }
+}
+
 /// `ioctl` with a number as its argument.
 ///
 /// # Errors

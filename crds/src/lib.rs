@@ -4,34 +4,54 @@
 //! The same objects live in Kubernetes or, without it, in YAML files. This crate holds their types, reads them
 //! ([`parse_objects`]) and checks them ([`validate`], [`validate_agent`]); it does no I/O.
 #![forbid(unsafe_code)]
+#![expect(clippy::duplicated_attributes, reason = "printer columns have attributes of their own")]
+#![expect(unreachable_pub, reason = "kube's KubeSchema copies public types into functions")]
 
 mod agent;
 mod agent_pool;
+mod definitions;
 mod identity;
 mod mount_table;
 mod names;
+mod object;
 mod parse;
 pub mod quantity;
 mod region;
 mod region_class;
+mod rules;
+mod schema;
+mod schema_of_pods;
+mod unknown_fields;
 mod validate;
+mod validate_kinds;
 
 pub use agent::{
-    AGENTS_MAX, Agent, AgentMemory, AgentSpec, AgentStatus, HeldRegion, PreflightFinding, Severity,
+    AGENTS_MAX, Agent, AgentMemory, AgentSpec, AgentStatus, HeldRegion, PreflightFinding, SHARDS_MAX,
+    Severity,
 };
 pub use agent_pool::{
-    AGENT_POOL_DEFAULT, AgentPool, AgentPoolSpec, AgentPoolStatus, LogLevel, UpdateStrategy, UpdateType,
+    AGENT_POOL_DEFAULT, AgentPool, AgentPoolSpec, AgentPoolStatus, HAND_OVER_SECONDS_MAX, LogLevel,
+    UpdateStrategy, UpdateType,
 };
+pub use definitions::{definition_yaml, definitions, definitions_yaml};
 pub use identity::region_id;
-pub use mount_table::{DelegatedContext, Mount, MountTable, MountTableSpec};
-pub use parse::{Object, ParseError, SOURCE_BYTES_MAX, parse_objects};
-pub use quantity::Quantity;
-pub use region::{Coherence, Consistency, Home, Placement, Region, RegionNode, RegionSpec, RegionStatus};
-pub use region_class::{RegionClass, RegionClassSpec, RegionDefaults, RegionLimits};
-pub use validate::{
-    FieldError, PAGE_SIZE_BYTES_MAX, PAGE_SIZE_BYTES_MIN, REGION_BYTES_MAX, ValidAgent, ValidRegion,
-    validate, validate_agent,
+pub use mount_table::{
+    CONTEXTS_MAX, DelegatedContext, MOUNTS_MAX, Mount, MountTable, MountTableSpec, PATH_BYTES_MAX,
 };
+pub use object::Object;
+pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects};
+pub use quantity::Quantity;
+pub use region::{
+    Coherence, Consistency, HOMES_MAX, Home, Placement, Region, RegionNode, RegionSpec, RegionStatus,
+};
+pub use region_class::{
+    REGIONS_PER_NAMESPACE_MAX, RegionClass, RegionClassSpec, RegionDefaults, RegionLimits,
+};
+pub use validate::{
+    ANNOTATION_TRACEPARENT, CONDITION_READY, FieldError, PAGE_SIZE_BYTES_MAX, PAGE_SIZE_BYTES_MIN,
+    REGION_BYTES_MAX, ValidAgent, ValidRegion, validate, validate_agent,
+};
+pub use validate_kinds::{validate_agent_pool, validate_mount_table, validate_region_class};
 
 /// API group and version of all our objects.
 pub const API_VERSION: &str = "pagemesh.io/v1alpha1";

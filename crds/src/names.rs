@@ -1,5 +1,9 @@
-//! The two shapes of names that Kubernetes allows.
+//! The shapes of names.
 
+use crate::PATH_BYTES_MAX;
+
+/// Longest name of an AgentPool: a DNS label without `pagemesh-agent-`.
+const POOL_NAME_BYTES_MAX: usize = 48;
 /// Longest DNS label.
 const LABEL_BYTES_MAX: usize = 63;
 /// Longest DNS subdomain.
@@ -17,6 +21,38 @@ pub(crate) fn check_label(name: &str) -> Result<(), String> {
         return Err(format!(
             "`{}` is not a DNS label; use lower-case letters, digits and `-`, with a letter or digit at both ends",
             name.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that `name` can be an AgentPool's: `pagemesh-agent-` and the name are a DNS label.
+pub(crate) fn check_pool_name(name: &str) -> Result<(), String> {
+    if name.len() > POOL_NAME_BYTES_MAX {
+        return Err(format!(
+            "has {} characters; at most {POOL_NAME_BYTES_MAX} are allowed in an AgentPool's name",
+            name.len()
+        ));
+    }
+    check_label(name)
+}
+
+/// Checks that `path` is names joined by `/`, none of them hidden, `.` or `..`.
+pub(crate) fn check_path(path: &str) -> Result<(), String> {
+    if path.len() > PATH_BYTES_MAX {
+        return Err(format!("has {} characters; at most {PATH_BYTES_MAX} are allowed", path.len()));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_name = |name: &str| {
+        (1..=LABEL_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(allowed)
+            && !name.starts_with(['-', '.'])
+    };
+    if !path.split('/').all(is_name) {
+        return Err(format!(
+            "`{}` is not a path; write names joined by `/`, such as models/weights, each of at most {LABEL_BYTES_MAX} \
+             letters, digits, `_`, `-` and `.`, with a letter, digit or `_` first",
+            path.escape_debug()
         ));
     }
     Ok(())
@@ -58,6 +94,30 @@ mod tests {
         let long = "a".repeat(64);
         for bad in ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "../x", "ä", "a b", "a\n", &long] {
             assert!(check_label(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn pool_names() {
+        assert_eq!(check_pool_name(&"a".repeat(48)), Ok(()));
+        for bad in ["", "a.b", &"a".repeat(49)] {
+            assert!(check_pool_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let part = "a".repeat(63);
+        let long_ok = [part.as_str(); 3].join("/");
+        for good in ["a", "models/weights", "A_b-c.d/0", "_", "a..b", &long_ok] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+        let (part_long, long) = ("a".repeat(64), [part.as_str(); 5].join("/"));
+        for bad in [
+            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", ".a", "-a", "a b", "ä", "a\n", &part_long,
+            &long,
+        ] {
+            assert!(check_path(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -3,23 +3,15 @@
 use std::collections::BTreeMap;
 
 use kube::core::ObjectMeta;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_yaml::{MessageFormatter, UserMessageFormatter};
 use thiserror::Error;
 
-use crate::{API_VERSION, Agent, AgentSpec, AgentStatus, Region, RegionSpec, RegionStatus};
+use crate::unknown_fields::{self, FieldPath, unknown_field};
+use crate::{API_VERSION, Agent, AgentPool, MountTable, Object, Region, RegionClass};
 
 /// Longest text that is read. A mesh's objects take some kilobytes.
 pub const SOURCE_BYTES_MAX: usize = 1 << 20;
-
-/// One of our objects.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Object {
-    /// A region.
-    Region(Region),
-    /// An agent.
-    Agent(Agent),
-}
 
 /// Why a text is not a list of our objects: which document, where in it, and what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -114,42 +106,31 @@ struct Head {
     kind: Option<String>,
 }
 
-/// A whole object. kube's own types accept unknown fields at the top and in the metadata; a misspelt
-/// `namespace` must not go unnoticed.
+/// A whole object.
 #[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Envelope<Spec, Status> {
-    #[serde(rename = "apiVersion")]
-    _api_version: IgnoredAny,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
     metadata: Metadata,
     spec: Spec,
     status: Option<Status>,
 }
 
-/// The metadata that we use, and those that Kubernetes adds, so that what `kubectl get -o yaml` prints can be read.
+/// The status of a kind that has none.
+enum NoStatus {}
+
+impl<'de> serde::Deserialize<'de> for NoStatus {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<NoStatus, D::Error> {
+        Err(serde::de::Error::custom("this kind has no status; leave it out"))
+    }
+}
+
+/// The metadata that we use.
 #[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Metadata {
     name: String,
     namespace: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
-    #[serde(rename = "creationTimestamp")]
-    _creation_timestamp: Option<IgnoredAny>,
-    #[serde(rename = "finalizers")]
-    _finalizers: Option<IgnoredAny>,
-    #[serde(rename = "generation")]
-    _generation: Option<IgnoredAny>,
-    #[serde(rename = "managedFields")]
-    _managed_fields: Option<IgnoredAny>,
-    #[serde(rename = "ownerReferences")]
-    _owner_references: Option<IgnoredAny>,
-    #[serde(rename = "resourceVersion")]
-    _resource_version: Option<IgnoredAny>,
-    #[serde(rename = "uid")]
-    _uid: Option<IgnoredAny>,
+    uid: Option<String>,
 }
 
 impl From<Metadata> for ObjectMeta {
@@ -159,6 +140,7 @@ impl From<Metadata> for ObjectMeta {
             namespace: metadata.namespace,
             labels: metadata.labels,
             annotations: metadata.annotations,
+            uid: metadata.uid,
             ..ObjectMeta::default()
         }
     }
@@ -176,42 +158,77 @@ impl Document<'_> {
             field: Some(field.into()),
             reason,
         };
-        let head: Head = self.read(number)?;
+        let head: Head = self.read(number, |_| ())?;
         if head.api_version.as_deref() != Some(API_VERSION) {
             return Err(at("apiVersion", format!("is {}; write {API_VERSION}", quoted(head.api_version))));
         }
         match head.kind.as_deref() {
             Some("Region") => {
-                let read: Envelope<RegionSpec, RegionStatus> = self.read(number)?;
-                Ok(Object::Region(Region {
-                    metadata: read.metadata.into(),
-                    spec: read.spec,
-                    status: read.status,
-                }))
+                let Envelope { metadata, spec, status } = self.read_strictly(number, "Region")?;
+                Ok(Object::Region(Region { metadata: metadata.into(), spec, status }))
+            }
+            Some("RegionClass") => {
+                let Envelope { metadata, spec, status: None::<NoStatus> } =
+                    self.read_strictly(number, "RegionClass")?;
+                Ok(Object::RegionClass(RegionClass { metadata: metadata.into(), spec }))
+            }
+            Some("MountTable") => {
+                let Envelope { metadata, spec, status: None::<NoStatus> } =
+                    self.read_strictly(number, "MountTable")?;
+                Ok(Object::MountTable(MountTable { metadata: metadata.into(), spec }))
+            }
+            Some("AgentPool") => {
+                let Envelope { metadata, spec, status } = self.read_strictly(number, "AgentPool")?;
+                Ok(Object::AgentPool(AgentPool { metadata: metadata.into(), spec, status }))
             }
             Some("Agent") => {
-                let read: Envelope<AgentSpec, AgentStatus> = self.read(number)?;
-                Ok(Object::Agent(Agent {
-                    metadata: read.metadata.into(),
-                    spec: read.spec,
-                    status: read.status,
-                }))
+                let Envelope { metadata, spec, status } = self.read_strictly(number, "Agent")?;
+                Ok(Object::Agent(Agent { metadata: metadata.into(), spec, status }))
             }
-            Some(_) | None => Err(at("kind", format!("is {}; write Region or Agent", quoted(head.kind)))),
+            Some(_) | None => {
+                let kinds = "Region, RegionClass, MountTable, AgentPool or Agent";
+                Err(at("kind", format!("is {}; write {kinds}", quoted(head.kind))))
+            }
         }
     }
 
-    fn read<T: DeserializeOwned>(&self, number: usize) -> Result<T, ParseError> {
-        // Our objects need no aliases; a few are harmless, exponentially many are an attack.
-        let options = serde_yaml::options! {
-            with_snippet: false,
-            alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 10_000 },
-        };
+    /// Reads all of it. Objects of the API server may have fields that a later release has added, so our types take them;
+    /// in a file such a field is misspelt.
+    fn read_strictly<T: DeserializeOwned>(&self, number: usize, kind: &str) -> Result<T, ParseError> {
+        let mut unknown = None;
+        let result = self.read(number, |path| unknown = unknown.take().or_else(|| unknown_field(path)));
+        match unknown {
+            None => result,
+            Some(path) => Err(ParseError {
+                document: number,
+                line: self.line_of(&path),
+                reason: unknown_fields::reason(kind, &path),
+                field: Some(path.to_string()),
+            }),
+        }
+    }
+
+    fn line_of(&self, path: &FieldPath) -> Option<u64> {
+        let result =
+            serde_yaml::with_deserializer_from_str_with_options(self.text, options(), |deserializer| {
+                path.stop_at().deserialize(deserializer)
+            });
+        let error = result.err()?;
+        error.location().map(|place| self.lines_before + place.line())
+    }
+
+    /// Reads what `T` knows and tells `ignored` of the rest.
+    fn read<T: DeserializeOwned>(
+        &self,
+        number: usize,
+        mut ignored: impl FnMut(serde_ignored::Path<'_>),
+    ) -> Result<T, ParseError> {
         let mut field = None;
         let result =
-            serde_yaml::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
+            serde_yaml::with_deserializer_from_str_with_options(self.text, options(), |deserializer| {
                 let mut track = serde_path_to_error::Track::new();
-                T::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track)).inspect_err(
+                let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+                T::deserialize(serde_ignored::Deserializer::new(deserializer, &mut ignored)).inspect_err(
                     |_| {
                         field = Some(track.path().to_string()).filter(|path| path != ".");
                     },
@@ -224,6 +241,14 @@ impl Document<'_> {
             // Not the default one, which advises programmers on the reader's options.
             reason: UserMessageFormatter.format_message(&error).into_owned(),
         })
+    }
+}
+
+/// Our objects need no aliases; a few are harmless, exponentially many are an attack.
+fn options() -> serde_yaml::Options {
+    serde_yaml::options! {
+        with_snippet: false,
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 10_000 },
     }
 }
 

@@ -9,6 +9,9 @@ use thiserror::Error;
 /// Longest text that is looked at: more digits than any size has.
 const TEXT_BYTES_MAX: usize = 32;
 
+/// Most digits that a plain quantity has: those of 16Ti in bytes, and one more.
+const PLAIN_DIGITS_MAX: usize = 15;
+
 /// Suffixes and what they multiply by, largest first within each family.
 const SUFFIXES: [(&str, u64); 12] = [
     ("Ei", 1 << 60),
@@ -43,6 +46,14 @@ impl Quantity {
     /// When the text is not a quantity, or not a whole number of bytes below 2^64.
     pub fn bytes(&self) -> Result<u64, QuantityError> {
         parse(&self.0)
+    }
+
+    /// Whether it is a whole number with an optional suffix, not 0 and without zeros in front.
+    pub(crate) fn is_plain(&self) -> bool {
+        let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, suffix) = self.0.split_at(digits);
+        let known = suffix.is_empty() || SUFFIXES.iter().any(|(name, _)| *name == suffix);
+        (1..=PLAIN_DIGITS_MAX).contains(&digits) && !number.starts_with('0') && known
     }
 }
 
@@ -97,7 +108,7 @@ impl JsonSchema for Quantity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }] })
+        json_schema!({ "x-kubernetes-int-or-string": true })
     }
 }
 

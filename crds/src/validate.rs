@@ -1,19 +1,26 @@
 //! Checks what types cannot say. An object that passes needs no further checks anywhere.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
 use thiserror::Error;
 
-use crate::names::{check_label, check_subdomain};
+use crate::names::{check_label, check_pool_name, check_subdomain};
 use crate::{
-    AGENTS_MAX, Agent, Coherence, Consistency, Home, NAMESPACE_DEFAULT, Placement, Quantity, Region,
-    region_id,
+    AGENTS_MAX, Agent, Coherence, Consistency, HOMES_MAX, Home, NAMESPACE_DEFAULT, Placement, Quantity,
+    Region, region_id,
 };
 
 /// Smallest page: the hardware's.
 pub const PAGE_SIZE_BYTES_MIN: u64 = 4 << 10;
 /// Largest page: what a huge page of the hardware is.
 pub const PAGE_SIZE_BYTES_MAX: u64 = 2 << 20;
+/// Annotation of a Region: the W3C `traceparent` of what last changed it.
+pub const ANNOTATION_TRACEPARENT: &str = "pagemesh.io/traceparent";
+/// The condition that says whether something can be used.
+pub const CONDITION_READY: &str = "Ready";
 /// Largest region: 16 TiB.
 pub const REGION_BYTES_MAX: u64 = 16 << 40;
 
@@ -50,6 +57,8 @@ pub struct ValidRegion {
     pub coherence: Coherence,
     /// Where its pages live; `None` until that is decided.
     pub placement: Option<Placement>,
+    /// The trace that its latest change belongs to, if one is made.
+    pub traceparent: Option<String>,
 }
 
 impl ValidRegion {
@@ -65,29 +74,70 @@ impl ValidRegion {
 pub struct ValidAgent {
     /// Its name, which is its node's.
     pub name: String,
+    /// Which of all that ever had this name; `None` where nobody keeps count.
+    pub uid: Option<String>,
     /// Its number in the mesh.
     pub id: u16,
     /// Where its peers reach it; `None` until it runs.
     pub address: Option<SocketAddr>,
+    /// Whether it says that it serves.
+    pub ready: bool,
 }
 
 /// Collects what is wrong, so that one look shows all of it.
 #[derive(Default)]
-struct Findings(Vec<FieldError>);
+pub(crate) struct Findings(Vec<FieldError>);
 
 impl Findings {
-    fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
         self.0.push(FieldError { field: field.into(), reason: reason.into() });
     }
 
-    fn check(&mut self, field: impl Into<String>, result: Result<(), String>) {
+    pub(crate) fn check(&mut self, field: impl Into<String>, result: Result<(), String>) {
         if let Err(reason) = result {
             self.add(field, reason);
         }
     }
 
-    fn bytes(&mut self, field: &str, quantity: &Quantity) -> Option<u64> {
-        quantity.bytes().map_err(|error| self.add(field, error.to_string())).ok()
+    /// The number of bytes, in the forms of it that the API server takes as well.
+    pub(crate) fn bytes(&mut self, field: &str, quantity: &Quantity) -> Option<u64> {
+        let bytes = quantity.bytes().map_err(|error| self.add(field, error.to_string())).ok()?;
+        if bytes > 0 && !quantity.is_plain() {
+            let (text, plain) = (quantity.as_str(), crate::quantity::format(bytes));
+            self.add(field, format!("`{text}` is not a whole number with an optional suffix; write {plain}"));
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// A number of bytes that is above 0 and not more than the largest region has.
+    pub(crate) fn some_bytes(&mut self, field: &str, quantity: &Quantity) {
+        let text = quantity.as_str();
+        match self.bytes(field, quantity) {
+            Some(0) => self.add(field, format!("`{text}` is nothing; write a size such as `64Mi`")),
+            Some(bytes) if bytes > REGION_BYTES_MAX => {
+                self.add(field, format!("`{text}` is more than 16Ti; write 16Ti or less"));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    pub(crate) fn within(&mut self, field: &str, number: impl Into<u64>, range: RangeInclusive<u64>) {
+        let number = number.into();
+        if !range.contains(&number) {
+            self.add(field, format!("is {number}; write {} to {}", range.start(), range.end()));
+        }
+    }
+
+    /// That there is no namespace: `kind` is of the whole cluster.
+    pub(crate) fn no_namespace(&mut self, kind: &str, metadata: &ObjectMeta) {
+        if metadata.namespace.is_some() {
+            self.add("metadata.namespace", format!("{kind} is in no namespace; leave it out"));
+        }
+    }
+
+    pub(crate) fn done(self) -> Result<(), Vec<FieldError>> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
     }
 }
 
@@ -116,6 +166,15 @@ pub fn validate(region: &Region) -> Result<ValidRegion, Vec<FieldError>> {
         let size = region.spec.size.as_str();
         findings.check("spec.size", check_size(size, size_bytes, page_size_bytes));
     }
+    if let Some(homes) = region.spec.homes {
+        findings.within("spec.homes", homes, 1..=HOMES_MAX.into());
+    }
+    if let Some(name) = &region.spec.region_class_name {
+        findings.check("spec.regionClassName", check_label(name));
+    }
+    if let Some(name) = &region.spec.agent_pool_name {
+        findings.check("spec.agentPoolName", check_pool_name(name));
+    }
     let placement = region.status.as_ref().and_then(|status| status.placement.clone());
     let mut size_in_force_bytes = size_bytes;
     if let Some(placement) = &placement {
@@ -141,6 +200,7 @@ pub fn validate(region: &Region) -> Result<ValidRegion, Vec<FieldError>> {
             consistency: region.spec.consistency,
             coherence: coherence.unwrap_or_default(),
             placement,
+            traceparent: region.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
         }),
         (Some(_) | None, Some(_) | None) => Err(findings.0),
     }
@@ -199,6 +259,9 @@ pub fn validate_agent(agent: &Agent) -> Result<ValidAgent, Vec<FieldError>> {
         Some(_) => {}
         None => findings.add("spec.id", "is absent; give it a number that no other agent has"),
     }
+    if let Some(name) = &agent.spec.agent_pool_name {
+        findings.check("spec.agentPoolName", check_pool_name(name));
+    }
     let address = agent.status.as_ref().and_then(|status| status.address.as_deref()).and_then(|text| {
         let parsed: Option<SocketAddr> = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
         if parsed.is_none() {
@@ -211,7 +274,11 @@ pub fn validate_agent(agent: &Agent) -> Result<ValidAgent, Vec<FieldError>> {
         parsed
     });
     match agent.spec.id {
-        Some(id) if findings.0.is_empty() => Ok(ValidAgent { name, id, address }),
+        Some(id) if findings.0.is_empty() => {
+            let conditions = agent.status.iter().flat_map(|status| &status.conditions);
+            let ready = conditions.into_iter().any(|c| c.type_ == CONDITION_READY && c.status == "True");
+            Ok(ValidAgent { name, uid: agent.metadata.uid.clone(), id, address, ready })
+        }
         Some(_) | None => Err(findings.0),
     }
 }

@@ -8,17 +8,15 @@ const REGION: &str =
     "apiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {name: t}\nspec: {size: 1Mi}\n";
 
 fn region(text: &str) -> Region {
-    match parse_objects(text).expect("readable").remove(0) {
-        Object::Region(region) => region,
-        Object::Agent(agent) => panic!("an agent: {agent:?}"),
-    }
+    let object = parse_objects(text).expect("readable").remove(0);
+    let Object::Region(region) = object else { panic!("not a region: {object:?}") };
+    region
 }
 
 fn agent(text: &str) -> Agent {
-    match parse_objects(text).expect("readable").remove(0) {
-        Object::Agent(agent) => agent,
-        Object::Region(region) => panic!("a region: {region:?}"),
-    }
+    let object = parse_objects(text).expect("readable").remove(0);
+    let Object::Agent(agent) = object else { panic!("not an agent: {object:?}") };
+    agent
 }
 
 fn refusal(text: &str) -> String {
@@ -67,7 +65,9 @@ fn documents_may_be_many_or_empty() {
 #[test]
 fn what_kubernetes_adds_to_metadata_is_accepted() {
     let metadata = "{name: t, namespace: n, uid: u, resourceVersion: '7', generation: 1, managedFields: [{a: b}], \
-                    creationTimestamp: 2026-01-01T00:00:00Z, labels: {a: b}}";
+                    creationTimestamp: 2026-01-01T00:00:00Z, labels: {a: b}, generateName: t-, selfLink: /t, \
+                    deletionTimestamp: 2026-01-01T00:00:00Z, deletionGracePeriodSeconds: 0, \
+                    finalizers: [pagemesh.io/region], ownerReferences: [{a: b}]}";
     let region = region(&REGION.replace("{name: t}", metadata));
     assert_eq!(region.metadata.namespace.as_deref(), Some("n"));
     assert_eq!(region.metadata.labels.expect("labels")["a"], "b");
@@ -83,22 +83,34 @@ fn what_is_written_can_be_read() {
 #[test]
 fn refusals_name_document_line_and_field() {
     let table = [
-        (REGION.replace("size:", "sise:"), "document 1, line 4, field spec.sise: unknown field `sise`"),
+        (
+            REGION.replace("size:", "sise:"),
+            "document 1, line 4, field spec.sise: unknown field `sise`; there are agentPoolName, coherence, ",
+        ),
+        (
+            format!(
+                "{REGION}status:\n  placement:\n    epoch: 1\n    homes:\n    - agent: a\n    - agent: b\n      x:\n        y: 1\n"
+            ),
+            "line 11, field status.placement.homes[1].x: unknown field `x`; there are agent, incarnation",
+        ),
         (
             REGION.replace("kind: Region", "kind: Pod"),
-            "document 1, field kind: is `Pod`; write Region or Agent",
+            "document 1, field kind: is `Pod`; write Region, RegionClass, MountTable, AgentPool or Agent",
         ),
-        (REGION.replace("kind: Region\n", ""), "document 1, field kind: is absent; write Region or Agent"),
+        (REGION.replace("kind: Region\n", ""), "document 1, field kind: is absent; write Region, "),
         (
             REGION.replace("v1alpha1", "v2"),
             "field apiVersion: is `pagemesh.io/v2`; write pagemesh.io/v1alpha1",
         ),
         (
             REGION.replace("name: t", "name: t, nmaespace: x"),
-            "field metadata.nmaespace: unknown field `nmaespace`",
+            "line 3, field metadata.nmaespace: unknown field `nmaespace`; there are annotations, ",
         ),
         (REGION.replace("name: t", ""), "line 3, field metadata: missing field `name`"),
-        (REGION.replace("spec:", "sepc:"), "field sepc: unknown field `sepc`"),
+        (
+            REGION.replace("spec:", "sepc:"),
+            "line 4, field sepc: unknown field `sepc`; there are apiVersion, kind, metadata, spec, status",
+        ),
         (REGION.replace("1Mi", "1Mi, coherence: Never"), "field spec.coherence: "),
         (
             REGION.replace("1Mi", "[1]"),
@@ -197,4 +209,52 @@ fn agents() {
         let findings = validate_agent(&agent(&text(spec))).expect_err("to be refused");
         assert!(findings[0].to_string().starts_with(expected), "{spec}\ngave {findings:?}");
     }
+}
+
+/// The same files serve with and without Kubernetes: what only Kubernetes knows is right or refused, and said to be ignored.
+#[test]
+fn what_only_kubernetes_knows() {
+    let text = "apiVersion: pagemesh.io/v1alpha1\nkind: RegionClass\nmetadata: {name: gold}\nspec: {limits: {homes: 4}}\n---\n\
+                apiVersion: pagemesh.io/v1alpha1\nkind: MountTable\nmetadata: {name: m}\nspec: {mounts: [{path: a, region: b}]}\n---\n\
+                apiVersion: pagemesh.io/v1alpha1\nkind: AgentPool\nmetadata: {name: p}\nspec: {memory: 1Gi}\nstatus: {ready: 1}\n---\n\
+                apiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {name: t, namespace: n}\n\
+                spec: {size: 1Mi, homes: 2, regionClassName: gold, agentPoolName: p}\n";
+    let said: Vec<String> = parse_objects(text)
+        .expect("readable")
+        .iter()
+        .map(|object| {
+            assert_eq!(object.check(), Ok(()), "{object:?}");
+            let fields = object.ignored_without_kubernetes().into_iter().map(|ignored| ignored.field);
+            format!("{}: {}", object.describe(), fields.collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "RegionClass gold: kind",
+            "MountTable default/m: kind",
+            "AgentPool p: kind",
+            "Region n/t: spec.regionClassName spec.agentPoolName spec.homes",
+        ]
+    );
+    assert_eq!(parse_objects(REGION).expect("readable")[0].ignored_without_kubernetes(), []);
+    let status = text.replacen("spec: {limits: {homes: 4}}", "spec: {}\nstatus: {}", 1);
+    assert!(
+        refusal(&status).contains("field status: this kind has no status; leave it out"),
+        "{}",
+        refusal(&status)
+    );
+}
+
+/// An agent of this release goes on while the operator is of the next one already, which writes more.
+#[test]
+fn the_api_server_may_say_more_than_we_know() {
+    let object = serde_json::json!({
+        "metadata": {"name": "t"},
+        "spec": {"size": "1Mi", "new": 1},
+        "status": {"placement": {"epoch": 1, "homes": [{"agent": "a", "new": 1}], "new": {}}, "new": []},
+        "new": true,
+    });
+    let region: Region = serde_json::from_value(object).expect("readable");
+    assert_eq!(validate(&region).expect("good").placement.expect("placed").homes, ["a".into()]);
 }

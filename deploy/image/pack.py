@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Packs files into a container image archive, without a container engine and without being root.
 
-    pack.py OUTPUT.tar NAME:TAG --bin SRC[:DST] --file SRC:DST[:MODE] --tree PATH ... --entrypoint /bin/program
+    pack.py OUTPUT.tar HOST/NAME:TAG --bin SRC[:DST] --file SRC:DST[:MODE] --tree PATH ... --entrypoint /bin/program
 
 The archive is both an OCI image layout and what `docker save` writes: `docker load`, `ctr images import`,
 `kind load image-archive`, podman and skopeo read it. The same input gives the same bytes: entries are sorted, owned
@@ -276,7 +276,7 @@ def arguments() -> argparse.Namespace:
     some = {"action": "append", "default": []}
     words = {"action": "extend", "nargs": "+", "default": [], "metavar": "ARG"}
     parser.add_argument("output", type=Path, help="archive to write")
-    parser.add_argument("name", help="NAME:TAG of the image")
+    parser.add_argument("name", metavar="HOST/NAME:TAG", help="HOST/NAME:TAG of the image")
     parser.add_argument("--bin", **some, metavar="SRC[:DST]", help="program, static or alone; by default to /usr/local/bin")
     parser.add_argument("--file", **some, metavar="SRC:DST[:MODE]", help="file; mode 644 unless told")
     parser.add_argument("--tree", **some, metavar="PATH", help="program with its libraries, or directory, of --rootfs")
@@ -295,8 +295,9 @@ def arguments() -> argparse.Namespace:
 
 
 def pack(asked: argparse.Namespace) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._/:-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*", asked.name):
-        raise Refused(f"{asked.name!r} should be NAME:TAG, such as example.org/pagemesh/agent:v1")
+    if not re.fullmatch(r"([a-z0-9-]+\.)+[a-z0-9-]+(:\d+)?(/[a-z0-9._-]+)+:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", asked.name):
+        raise Refused(f"{asked.name!r} should be HOST/NAME:TAG, such as pagemesh.io/agent:v1: without a host, "
+                      "container engines do not agree on the image's full name")
     for pair in asked.env + asked.label:
         if "=" not in pair:
             raise Refused(f"{pair!r} should be written as KEY=VALUE")

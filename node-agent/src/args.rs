@@ -1,11 +1,16 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use pagemesh_agent::attach::ATTACHMENTS_MAX;
+use pagemesh_agent::kubernetes::AgentIdentity;
+use pagemesh_crds::{AGENT_POOL_DEFAULT, Quantity};
 use tracing::level_filters::LevelFilter;
+
+/// The least that a node can lend.
+const MEMORY_MIN: u64 = 1 << 20;
 
 /// The pagemesh agent of a node: it shares the memory of regions with its peers.
 #[derive(Debug, clap::Parser)]
@@ -41,21 +46,45 @@ pub(crate) enum PreflightFormat {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// Name of this agent, as in its Agent object.
+    /// Name of this agent, as in its Agent object. On Kubernetes that of its node.
     #[arg(long)]
     pub(crate) name: String,
-    /// Number of this agent, as in its Agent object.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(0..=1023))]
-    pub(crate) id: u16,
-    /// Directory of Region and Agent objects (*.yaml, *.yml); changes are followed.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) objects: PathBuf,
+    /// Without Kubernetes: number of this agent, as in its Agent object.
+    #[arg(long, required_unless_present = "kubernetes", value_parser = clap::value_parser!(u16).range(0..=1023))]
+    id: Option<u16>,
+    /// Without Kubernetes: directory of Region and Agent objects (*.yaml, *.yml); changes are followed.
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
+    objects: Option<PathBuf>,
+    /// Follow the objects of the API server, and tell it of this agent: the one that the pod's service account or KUBECONFIG
+    /// leads to. The operator gives out the agent's number.
+    #[arg(
+        long,
+        conflicts_with_all = ["id", "objects"],
+        requires_all = ["namespace", "pod_name", "advertise"]
+    )]
+    kubernetes: bool,
+    /// On Kubernetes: namespace of this agent's pod, where its Lease is.
+    #[arg(long, requires = "kubernetes", value_parser = nonempty)]
+    namespace: Option<String>,
+    /// On Kubernetes: name of this agent's pod.
+    #[arg(long, requires = "kubernetes", value_parser = nonempty)]
+    pod_name: Option<String>,
+    /// On Kubernetes: the AgentPool that this agent belongs to.
+    #[arg(long, requires = "kubernetes", default_value = AGENT_POOL_DEFAULT, value_parser = nonempty)]
+    pool: String,
+    /// On Kubernetes: where peers reach this agent, as it is told to them; IPv6 in brackets.
+    #[arg(long, value_name = "ADDR", requires = "kubernetes", value_parser = reachable)]
+    advertise: Option<SocketAddr>,
     /// Runtime directory of this agent alone: agent.sock, and agent.json once it is up.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Directory of this agent alone, in a tmpfs, for the memory of regions.
     #[arg(long, value_name = "DIR")]
     pub(crate) memory_dir: PathBuf,
+    /// Memory that this node lends, such as 4Gi: a tmpfs of that size and a little more is mounted on --memory-dir, or the
+    /// one that is mounted there gets that size. Without it, --memory-dir is taken as it is.
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) memory: Option<u64>,
     /// Where peers reach this agent.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
@@ -75,6 +104,9 @@ pub(crate) struct RunArgs {
     /// Permissions of the attach socket, octal. Whoever may connect may use every region.
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = mode)]
     pub(crate) socket_mode: u32,
+    /// Time that it may take at its end to hand its pages over and to leave its regions, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub(crate) hand_over: u32,
     /// What to log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: LevelFilter,
@@ -83,10 +115,70 @@ pub(crate) struct RunArgs {
     pub(crate) log_format: LogFormat,
 }
 
+/// Where objects come from.
+#[derive(Debug)]
+pub(crate) enum Source<'a> {
+    /// A directory.
+    Files {
+        /// Number of this agent.
+        id: u16,
+        /// The directory.
+        objects: &'a Path,
+    },
+    /// The API server.
+    Kubernetes {
+        /// Who this agent is there.
+        identity: AgentIdentity,
+        /// Where peers reach it.
+        advertise: SocketAddr,
+    },
+}
+
+impl RunArgs {
+    /// Where objects come from.
+    pub(crate) fn source(&self) -> Source<'_> {
+        let RunArgs { id, objects, namespace, pod_name, pool, advertise, .. } = self;
+        match (id, objects, namespace, pod_name, advertise) {
+            (Some(id), Some(objects), ..) => Source::Files { id: *id, objects },
+            (_, _, Some(namespace), Some(pod_name), Some(advertise)) => {
+                let (name, namespace) = (self.name.clone(), namespace.clone());
+                let (pod_name, pool) = (pod_name.clone(), pool.clone());
+                let identity = AgentIdentity { name, namespace, pod_name, pool };
+                Source::Kubernetes { identity, advertise: *advertise }
+            }
+            (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => {
+                unreachable!("clap asks for all of the one or all of the other")
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     Human,
     Json,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    let bytes = Quantity::from(text).bytes().map_err(|error| error.to_string())?;
+    if bytes < MEMORY_MIN {
+        return Err("write at least 1Mi: regions live in it".into());
+    }
+    Ok(bytes)
+}
+
+fn nonempty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("is empty".into()) } else { Ok(text.into()) }
+}
+
+fn reachable(text: &str) -> Result<SocketAddr, String> {
+    let wanted =
+        "write an IP address that peers can reach, and a port, such as 10.0.0.1:7400 or [fd00::1]:7400";
+    let address: SocketAddr = text.parse().map_err(|_| wanted.to_owned())?;
+    if address.ip().is_unspecified() || address.port() == 0 {
+        return Err(wanted.into());
+    }
+    Ok(address)
 }
 
 fn mode(text: &str) -> Result<u32, String> {
@@ -123,6 +215,32 @@ mod tests {
         assert!(Args::try_parse_from(["pagemesh-agent", "--name", "a"]).is_err());
     }
 
+    const ON_KUBERNETES: &str = "pagemesh-agent --kubernetes --name n --namespace s --pod-name p --pool fast --dir d \
+         --memory-dir m --memory 1Gi --hand-over 300";
+
+    #[test]
+    fn objects_come_from_files_or_from_kubernetes() {
+        let parse = |text: &str| Args::try_parse_from(text.split_whitespace());
+        let files = parse(&RUN.join(" ")).unwrap().run.unwrap();
+        assert!(matches!(files.source(), Source::Files { id: 0, objects } if objects == Path::new("o")));
+        let run = parse(&format!("{ON_KUBERNETES} --advertise [fd00::1]:7400")).unwrap().run.unwrap();
+        let Source::Kubernetes { identity, advertise } = run.source() else { panic!("{run:?}") };
+        assert_eq!((identity.name.as_str(), identity.pool.as_str()), ("n", "fast"));
+        assert_eq!((advertise.port(), run.memory, run.hand_over), (7400, Some(1 << 30), 300));
+        for bad in [
+            ON_KUBERNETES.to_owned(),
+            format!("{ON_KUBERNETES} --advertise 10.0.0.1:7400 --id 1"),
+            format!("{ON_KUBERNETES} --advertise 10.0.0.1:7400 --objects o"),
+            format!("{ON_KUBERNETES} --advertise 0.0.0.0:7400"),
+            format!("{ON_KUBERNETES} --advertise 10.0.0.1:0"),
+            format!("{ON_KUBERNETES} --advertise fd00::1:7400"),
+            format!("{} --advertise 10.0.0.1:7400", RUN.join(" ")),
+            format!("{} --namespace s", RUN.join(" ")),
+        ] {
+            assert!(parse(&bad).is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn numbers_are_bounded() {
         for good in [["--shards", "64"], ["--socket-mode", "660"], ["--turn", "0"], ["--log", "trace"]] {
@@ -136,6 +254,9 @@ mod tests {
             ["--turn", "1000001"],
             ["--attachments", "0"],
             ["--id", "1024"],
+            ["--memory", "1000Ki"],
+            ["--memory", "much"],
+            ["--hand-over", "86401"],
             ["--log", "loud"],
         ] {
             assert!(parse(&bad).is_err(), "{bad:?}");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::control::FILE_PREFIX;
+use crate::memory;
 
 /// Name of the attach socket in the runtime directory.
 const SOCKET: &str = "agent.sock";
@@ -23,6 +24,16 @@ pub enum DirError {
         "{0} belongs to an agent that is running: end that one, or give each agent directories of its own"
     )]
     Taken(PathBuf),
+    /// No tmpfs of the size that is to be lent can be mounted.
+    #[error(
+        "cannot mount a tmpfs on {dir}: {source}; run the agent privileged, or mount one there and leave --memory out"
+    )]
+    Mount {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It cannot be made or used.
     #[error("cannot use the directory {dir}: {source}")]
     Io {
@@ -60,16 +71,22 @@ pub struct Dirs {
 
 impl Dirs {
     /// Takes the runtime directory and the one for region files, makes them if they are missing, and removes what an
-    /// agent that was killed has left there: nobody serves the faults on such region files any more.
+    /// agent that was killed has left there: nobody serves the faults on such region files any more. With `lent_bytes`, a
+    /// tmpfs is mounted on the directory for region files, or the one that is there gets that size.
     ///
     /// # Errors
     ///
     /// When one of them belongs to a running agent or cannot be used.
-    pub fn take(dir: &Path, memory_dir: &Path) -> Result<Dirs, DirError> {
+    pub fn take(dir: &Path, memory_dir: &Path, lent_bytes: Option<u64>) -> Result<Dirs, DirError> {
         let absolute =
             |dir: &Path| std::path::absolute(dir).map_err(|source| DirError::Io { dir: dir.into(), source });
         let (dir, memory_dir) = (absolute(dir)?, absolute(memory_dir)?);
         let lock = make_and_lock(&dir)?;
+        let mounting = |source| DirError::Mount { dir: memory_dir.clone(), source };
+        if let Some(bytes) = lent_bytes {
+            make(&memory_dir)?;
+            memory::mount_on(&memory_dir, bytes).map_err(mounting)?;
+        }
         // One directory may serve as both; a second lock on it would be refused.
         let memory_lock = if same(&lock, &memory_dir) {
             lock.try_clone().map_err(|source| DirError::Io { dir: dir.clone(), source })?
@@ -78,7 +95,12 @@ impl Dirs {
         };
         let dirs = Dirs { dir, _locks: [lock, memory_lock] };
         dirs.clear();
-        remove_region_files(&memory_dir).map_err(|source| DirError::Io { dir: memory_dir, source })?;
+        remove_region_files(&memory_dir)
+            .map_err(|source| DirError::Io { dir: memory_dir.clone(), source })?;
+        // What was left there could have been more than is lent now.
+        if let Some(bytes) = lent_bytes {
+            memory::resize(&memory_dir, bytes).map_err(mounting)?;
+        }
         Ok(dirs)
     }
 
@@ -114,12 +136,18 @@ impl Drop for Dirs {
     }
 }
 
+fn make(dir: &Path) -> Result<(), DirError> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(DirError::Io { dir: dir.into(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn make_and_lock(dir: &Path) -> Result<File, DirError> {
     let io = |source| DirError::Io { dir: dir.into(), source };
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
-        Ok(()) | Err(_) => {}
-    }
+    make(dir)?;
     let file = File::open(dir).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -28,22 +28,22 @@ fn names(dir: &Path) -> Vec<String> {
 fn a_directory_has_one_agent_at_a_time() {
     let scratch = Scratch::new("lock");
     let (dir, memory) = (scratch.0.join("run"), scratch.0.join("memory"));
-    let first = Dirs::take(&dir, &memory).unwrap();
+    let first = Dirs::take(&dir, &memory, None).unwrap();
     for (dir, memory, taken) in
         [(&dir, &scratch.0.join("other"), &dir), (&scratch.0.join("another"), &memory, &memory)]
     {
-        let error = Dirs::take(dir, memory).unwrap_err();
+        let error = Dirs::take(dir, memory, None).unwrap_err();
         assert!(matches!(&error, DirError::Taken(path) if path == taken), "{error}");
     }
     drop(first);
-    Dirs::take(&dir, &memory).unwrap();
+    Dirs::take(&dir, &memory, None).unwrap();
 }
 
 #[test]
 fn one_directory_may_serve_as_both() {
     let scratch = Scratch::new("both");
-    let dirs = Dirs::take(&scratch.0, &scratch.0).unwrap();
-    assert!(matches!(Dirs::take(&scratch.0, &scratch.0), Err(DirError::Taken(_))));
+    let dirs = Dirs::take(&scratch.0, &scratch.0, None).unwrap();
+    assert!(matches!(Dirs::take(&scratch.0, &scratch.0, None), Err(DirError::Taken(_))));
     drop(dirs);
 }
 
@@ -54,7 +54,7 @@ fn what_a_killed_agent_left_is_removed_and_nothing_else() {
         fs::write(scratch.0.join(name), "x").unwrap();
     }
     fs::create_dir(scratch.0.join("region-dir")).unwrap();
-    let dirs = Dirs::take(&scratch.0, &scratch.0).unwrap();
+    let dirs = Dirs::take(&scratch.0, &scratch.0, None).unwrap();
     assert_eq!(names(&scratch.0), ["notes", "region-dir", "regional"]);
     drop(dirs);
 }
@@ -62,7 +62,7 @@ fn what_a_killed_agent_left_is_removed_and_nothing_else() {
 #[test]
 fn the_announcement_is_whole_and_goes_with_the_agent() {
     let scratch = Scratch::new("announce");
-    let dirs = Dirs::take(&scratch.0, &scratch.0).unwrap();
+    let dirs = Dirs::take(&scratch.0, &scratch.0, None).unwrap();
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let (listen, http) = (address(1), address(2));
     let info = Info { pid: 7, name: "node-0".into(), id: 3, listen, http, socket: "/run/a.sock".into() };

@@ -37,13 +37,50 @@ pub(crate) struct HomeWork {
     pub(crate) queue: VecDeque<Waiting>,
 }
 
+impl HomeWork {
+    pub(crate) fn enqueue(&mut self, waiting: Waiting) {
+        match self.queue.iter_mut().find(|w| w.from == waiting.from) {
+            Some(earlier) if earlier.req < waiting.req => *earlier = waiting,
+            Some(_) => {}
+            None => self.queue.push_back(waiting),
+        }
+    }
+
+    /// Whether `agent` waits here, so that it may come to have the page.
+    pub(crate) fn serves(&self, agent: AgentId) -> bool {
+        self.active.as_ref().is_some_and(|t| t.requester == agent)
+            || self.queue.iter().any(|w| w.from == agent)
+    }
+
+    /// Whether `agent` has to do with anything here.
+    pub(crate) fn mentions(&self, agent: AgentId) -> bool {
+        self.serves(agent) || self.active.as_ref().is_some_and(|t| t.mentions(agent))
+    }
+}
+
+impl Entry {
+    pub(crate) fn mentions(&self, agent: AgentId) -> bool {
+        self.owner == Some(agent) || self.sharers.contains(agent) || self.subscribers.contains(agent)
+    }
+}
+
+impl Transaction {
+    pub(crate) fn mentions(&self, agent: AgentId) -> bool {
+        let in_kind = match &self.kind {
+            Kind::Read { source } | Kind::Collect { source } => *source == agent,
+            Kind::Write { source, invalidate, .. } => *source == Some(agent) || invalidate.contains(agent),
+        };
+        self.requester == agent || in_kind
+    }
+}
+
 /// A request that the home has not begun to serve. At most one for each agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Waiting {
     pub(crate) from: AgentId,
     pub(crate) req: RequestId,
-    access: Access,
-    have: Txn,
+    pub(crate) access: Access,
+    pub(crate) have: Txn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +113,10 @@ impl Node {
         access: Access,
         have: Txn,
     ) {
+        if !self.leavers.is_empty() && !self.mutated(Mutation::ForgetReturned) {
+            // Whoever asks has changed its mind.
+            self.leavers.remove((page.region, from));
+        }
         let work = self.work.or_default(page);
         if work.active.as_ref().is_some_and(|t| t.requester == from && t.req == req) {
             return self.send_transaction(step, page);
@@ -88,18 +129,14 @@ impl Node {
             }
             return;
         }
-        match work.queue.iter_mut().find(|w| w.from == from) {
-            Some(earlier) if earlier.req < req => *earlier = waiting,
-            Some(_) => {}
-            None => work.queue.push_back(waiting),
-        }
+        work.enqueue(waiting);
         if self.mutated(Mutation::ServeWhileOpen) {
             self.next(step, page);
         }
     }
 
     /// Serves the queue until a transaction has to wait for others, or nobody waits.
-    fn next(&mut self, step: &mut Step<'_>, page: PageId) {
+    pub(crate) fn next(&mut self, step: &mut Step<'_>, page: PageId) {
         while let Some(waiting) = self.work.or_default(page).queue.pop_front() {
             if self.begin(step, page, waiting) {
                 return;

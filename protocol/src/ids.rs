@@ -22,6 +22,13 @@ pub struct PageId {
     pub index: u64,
 }
 
+impl PageId {
+    /// The page in the name of which the region as a whole is spoken of.
+    pub(crate) fn of_region(region: RegionId) -> PageId {
+        PageId { region, index: 0 }
+    }
+}
+
 /// Number of a transaction on a page. A home hands them out in rising order and never twice, so the number of the
 /// transaction that last made a page writable also names the page's contents: it is their *version*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +39,8 @@ impl Txn {
     pub const NONE: Txn = Txn(0);
     /// Version of a page that nobody ever wrote: all zeros.
     pub const NEVER_WRITTEN: Txn = Txn(1);
+    /// Beyond what any home reaches, so that a peer cannot make a home run out of numbers.
+    pub(crate) const LIMIT: Txn = Txn(1 << 63);
 }
 
 /// Number of a request. An agent hands them out in rising order and never twice.
@@ -46,6 +55,11 @@ impl RequestId {
 /// What distinguishes two lives of an agent: one that comes back without its memory has another incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
+
+impl Incarnation {
+    /// Of an agent more than one life is spoken of. No life is this one.
+    pub(crate) const NO_ONE: Incarnation = Incarnation(0);
+}
 
 /// Nanoseconds since any fixed origin. Only differences and order matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

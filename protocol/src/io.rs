@@ -5,7 +5,8 @@ use crate::{Access, AgentId, Incarnation, Message, PageId, Placement, RegionConf
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A region was declared, or its placement or configuration changed.
+    /// A region was declared, or its placement or configuration changed. Only a greater epoch is heeded. A region may
+    /// grow and its pages may move to other homes; what does not follow from what is known here is a [`Violation`].
     Region {
         /// The region.
         region: RegionId,
@@ -13,6 +14,19 @@ pub enum Input {
         config: RegionConfig,
         /// Who homes its pages.
         placement: Placement,
+    },
+    /// No program of this node is attached to the region any more, and this node homes none of its pages: give back
+    /// all that is here, so that no directory mentions this node. Ends with [`Output::Left`], unless a fault on the
+    /// region or a placement that makes this node a home cancels it; then there is no word of it any more.
+    Leave {
+        /// The region.
+        region: RegionId,
+    },
+    /// The region was deleted and nobody is attached to it: forget all about it. The caller deletes its file, after
+    /// the outputs of this step. If a region of the same id is declared later, then under a greater epoch.
+    Drop {
+        /// The region.
+        region: RegionId,
     },
     /// A program on this node touched a page. May be repeated at will.
     Fault {
@@ -98,7 +112,14 @@ pub enum Output {
         /// The page.
         page: PageId,
     },
-    /// Drop this connection: who is at its other end must not be believed.
+    /// The region that was to be [left](Input::Leave) has been left: nothing of it is here, and no directory mentions
+    /// this node.
+    Left {
+        /// The region.
+        region: RegionId,
+    },
+    /// Drop this connection: who is at its other end must not be believed, at least not now. It may try again later,
+    /// for [`Violation::OtherIncarnation`] holds only as long as something here refers to the one before.
     RefusePeer {
         /// The peer.
         peer: AgentId,
@@ -130,20 +151,26 @@ pub enum Payload {
 pub enum Violation {
     /// A page outside its region.
     NoSuchPage,
-    /// A message that only a page's home may receive came to another agent.
+    /// A message that only a page's home (or, while it moves, its previous home) may receive came to another agent.
     NotHome,
-    /// A message that only a page's home may send came from another agent.
+    /// A message that only a page's home (or, while it moves, its previous home) may send came from another agent.
     NotFromHome,
     /// A request for contents that this agent does not have.
     NotHeld,
     /// A sender or requester whose id is not below [`AgentId::LIMIT`].
     BadAgent,
-    /// The peer came back without its memory: it is not the agent that the directory knows.
+    /// The peer came back without its memory, and something here still refers to the agent that it was.
     OtherIncarnation,
-    /// A new placement names other homes. Moving a directory is not supported yet.
+    /// A placement that does not follow from the one known here, so that directory entries would be lost.
     HomesMoved,
     /// A placement without homes.
     NoHomes,
+    /// A region became smaller.
+    Shrunk,
+    /// A region is to be left by one of its homes.
+    LeavesHome,
+    /// A transaction's number that no home can have reached.
+    BadTransaction,
 }
 
 impl Violation {
@@ -159,6 +186,9 @@ impl Violation {
             Violation::OtherIncarnation => "other_incarnation",
             Violation::HomesMoved => "homes_moved",
             Violation::NoHomes => "no_homes",
+            Violation::Shrunk => "shrunk",
+            Violation::LeavesHome => "leaves_home",
+            Violation::BadTransaction => "bad_transaction",
         }
     }
 }

@@ -21,15 +21,22 @@
 extern crate alloc;
 
 mod agent_set;
+mod arrival;
+mod departure;
+mod door;
 mod holder;
 mod home;
 mod ids;
 mod io;
+mod leavers;
+mod leaving;
 mod message;
 mod mutation;
 mod node;
+mod peers;
 mod placement;
 mod recovery;
+mod regions;
 mod requester;
 mod tables;
 mod view;
@@ -38,7 +45,7 @@ mod wire;
 pub use agent_set::AgentSet;
 pub use ids::{Access, AgentId, Incarnation, PageId, RegionId, RequestId, Time, Txn};
 pub use io::{Input, Output, Payload, Violation};
-pub use message::{Body, Fill, Message};
+pub use message::{Body, Fill, Message, Open, Roles};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
 pub use node::{Node, PageState, Tuning};

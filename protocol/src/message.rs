@@ -1,6 +1,6 @@
 //! What agents say to each other. `wire.rs` lays it out in bytes; docs/src/wire-protocol.md explains each field.
 
-use crate::{Access, AgentId, PageId, RequestId, Txn};
+use crate::{Access, AgentId, Incarnation, PageId, RequestId, Txn};
 
 /// A message about one page, sent under one placement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,54 @@ pub enum Fill {
     Zero,
     /// The receiver has the current contents.
     Keep,
+}
+
+/// A transaction that is open while its page moves from one home to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Open {
+    /// The transaction.
+    pub txn: Txn,
+    /// The request that it serves.
+    pub req: RequestId,
+    /// Who asked.
+    pub requester: AgentId,
+    /// For what.
+    pub access: Access,
+    /// How the requester comes by the contents when nobody is [`Roles::SOURCE`].
+    pub fill: Fill,
+    /// The requester is to say [`Body::TurnOver`].
+    pub push: bool,
+}
+
+/// What an agent is to a page: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Roles(pub u8);
+
+impl Roles {
+    /// It has the contents for certain.
+    pub const OWNER: Roles = Roles(1);
+    /// It may have a read-only copy.
+    pub const SHARER: Roles = Roles(2);
+    /// It gets updates.
+    pub const SUBSCRIBER: Roles = Roles(4);
+    /// The open transaction takes the contents from it.
+    pub const SOURCE: Roles = Roles(8);
+    /// The open transaction takes its copy away.
+    pub const INVALIDATED: Roles = Roles(16);
+    /// The open transaction is for it.
+    pub const REQUESTER: Roles = Roles(32);
+
+    /// These roles and those.
+    #[must_use]
+    pub fn and(self, roles: Roles) -> Roles {
+        Roles(self.0 | roles.0)
+    }
+
+    /// Whether it has all of `roles`.
+    #[must_use]
+    pub fn has(self, roles: Roles) -> bool {
+        self.0 & roles.0 == roles.0
+    }
 }
 
 /// The kinds of message. The comment of each says who sends it to whom.
@@ -139,11 +187,63 @@ pub enum Body {
     /// Subscriber to home (`WriteUpdate`): nobody here reads this page any more, send no updates.
     Unsubscribe,
     /// Receiver to sender: your message is of another epoch than mine (which this message's `epoch` tells; 0: I do
-    /// not know the region). Nothing was done; try again later.
+    /// not know the region), or I do not know yet what to say of the page, since it is moving here. Nothing was done;
+    /// try again later.
     Refused,
     /// Any agent to its peer, first on every connection, about no page: I have left the connection before this one,
     /// and what I sent over it may be lost. Repeat what you wait for.
     Resumed,
+    /// New home to previous home, when pages move: I have the entries of all pages that move from you to me and lie
+    /// before this one; send those of this one and the next.
+    Claim {
+        /// Send that of this page alone: somebody waits for it.
+        exact: bool,
+    },
+    /// Previous home to new home: what the directory says of the page. One [`Body::Member`] follows for each agent that
+    /// it mentions.
+    Entry {
+        /// Version of the contents.
+        version: Txn,
+        /// The open transaction.
+        open: Option<Open>,
+    },
+    /// Previous home to new home, behind the [`Body::Entry`] of the page.
+    Member {
+        /// An agent.
+        agent: AgentId,
+        /// Which life of it is meant.
+        incarnation: Incarnation,
+        /// What it is to the page.
+        roles: Roles,
+    },
+    /// Previous home to new home, behind the entries that a [`Body::Claim`] of this page asked for.
+    Claimed {
+        /// As in the claim. Then you know the entry of this page, else those of all that move from me to you and lie
+        /// from here up to `to`.
+        exact: bool,
+        /// The first page that this says nothing of. If it is this page, then nobody claimed: I still keep entries;
+        /// may I forget them?
+        to: u64,
+        /// The last number that I have given to a transaction: begin yours behind it.
+        last: Txn,
+    },
+    /// New home to previous home: I have the entries of all pages that move from you to me, forget them.
+    Settled,
+    /// Leaver to home, about the whole region: take over what I own, and let nothing of yours mention me.
+    Leave {
+        /// The leaver's number for this attempt to leave.
+        req: RequestId,
+        /// I still keep read-only copies.
+        keep: bool,
+    },
+    /// Home to leaver, about the whole region.
+    Left {
+        /// The leaver's number for this attempt to leave.
+        req: RequestId,
+        /// You own nothing of mine and get no updates: drop the copies that you keep, and say so. Otherwise: nothing of
+        /// mine mentions you.
+        keep: bool,
+    },
 }
 
 /// Who says a kind of message to whom.
@@ -155,6 +255,14 @@ pub(crate) enum Route {
     FromHome,
     /// Holder to requester.
     ToRequester,
+    /// The page's home to its previous home.
+    ToPreviousHome,
+    /// The page's previous home to its home.
+    FromPreviousHome,
+    /// Leaver to any home of the region.
+    ToHomes,
+    /// Any home of the region to the leaver.
+    FromHomes,
     /// About the connection or the epoch rather than a page: to be taken whatever the receiver knows of the page.
     Link,
 }
@@ -174,6 +282,10 @@ impl Body {
             | Body::Release { .. }
             | Body::Update { .. } => Route::FromHome,
             Body::Data { .. } | Body::Ack { .. } => Route::ToRequester,
+            Body::Claim { .. } | Body::Settled => Route::ToPreviousHome,
+            Body::Entry { .. } | Body::Member { .. } | Body::Claimed { .. } => Route::FromPreviousHome,
+            Body::Leave { .. } => Route::ToHomes,
+            Body::Left { .. } => Route::FromHomes,
             Body::Refused | Body::Resumed => Route::Link,
         }
     }
@@ -185,6 +297,22 @@ impl Body {
         } else {
             None
         }
+    }
+
+    /// Whether the message is about many pages of the region or about none: its page is a position, and need not be one
+    /// that the receiving shard serves.
+    #[must_use]
+    pub fn is_about_region(&self) -> bool {
+        matches!(
+            self,
+            Body::Claim { .. }
+                | Body::Claimed { .. }
+                | Body::Settled
+                | Body::Leave { .. }
+                | Body::Left { .. }
+                | Body::Refused
+                | Body::Resumed
+        )
     }
 
     /// Whether the page's contents travel with the message.
@@ -212,11 +340,18 @@ impl Body {
             Body::Unsubscribe => "unsubscribe",
             Body::Refused => "refused",
             Body::Resumed => "resumed",
+            Body::Claim { .. } => "claim",
+            Body::Entry { .. } => "entry",
+            Body::Member { .. } => "member",
+            Body::Claimed { .. } => "claimed",
+            Body::Settled => "settled",
+            Body::Leave { .. } => "leave",
+            Body::Left { .. } => "left",
         }
     }
 
     /// Every kind's [`name`](Body::name), in the order of the numbers on the wire.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 22] = [
         "get",
         "fetch",
         "invalidate",
@@ -232,5 +367,12 @@ impl Body {
         "unsubscribe",
         "refused",
         "resumed",
+        "claim",
+        "entry",
+        "member",
+        "claimed",
+        "settled",
+        "leave",
+        "left",
     ];
 }

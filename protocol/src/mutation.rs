@@ -34,12 +34,32 @@ pub enum Mutation {
     IgnoreEpoch,
     /// A repeated demand is met although the page has come back since it was made.
     HeedThePast,
+    /// A new home serves a page whose entry is not there yet.
+    ServeUnknown,
+    /// A new home does not number its transactions behind those of the previous one.
+    KeepCounting,
+    /// A previous home goes on with the pages that have moved away.
+    KeepDirectory,
+    /// A previous home does not say who shares a page.
+    ForgetSharers,
+    /// A previous home does not say which transaction is open.
+    ForgetOpen,
+    /// A home that has all entries does not say so.
+    ForgetSettled,
+    /// A home answers a leaver before it has taken over what that owns.
+    LetGoEarly,
+    /// A leaver says that it has dropped its copies, and keeps them.
+    KeepCopies,
+    /// A home forgets an agent that has come back.
+    ForgetReturned,
+    /// An agent that lost its memory is let in although something refers to the one before.
+    AcceptAnyLife,
 }
 
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 15] = [
+    pub const ALL: [Mutation; 25] = [
         Mutation::AckBeforeInvalidating,
         Mutation::SkipSharer,
         Mutation::ForgetRetry,
@@ -55,6 +75,16 @@ impl Mutation {
         Mutation::ForgetDeferred,
         Mutation::IgnoreEpoch,
         Mutation::HeedThePast,
+        Mutation::ServeUnknown,
+        Mutation::KeepCounting,
+        Mutation::KeepDirectory,
+        Mutation::ForgetSharers,
+        Mutation::ForgetOpen,
+        Mutation::ForgetSettled,
+        Mutation::LetGoEarly,
+        Mutation::KeepCopies,
+        Mutation::ForgetReturned,
+        Mutation::AcceptAnyLife,
     ];
 }
 

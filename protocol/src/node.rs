@@ -3,14 +3,17 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::arrival::Arriving;
+use crate::departure::Departed;
 use crate::home::{Entry, HomeWork};
-use crate::message::Route;
+use crate::leavers::Leaver;
+use crate::leaving::Leaving;
 use crate::mutation::Mutation;
 use crate::requester::Request;
 use crate::tables::{Few, PerPage};
 use crate::{
     Access, AgentId, AgentSet, Body, Coherence, Incarnation, Input, Message, Output, PageId, Payload,
-    Placement, RegionConfig, RegionId, RequestId, Time, Txn, Violation,
+    Placement, RegionConfig, RegionId, RequestId, Time, Txn,
 };
 
 /// The times and counts that a mesh may tune. Agents of one mesh need not agree on them.
@@ -76,6 +79,8 @@ impl Default for Page {
 pub(crate) struct Region {
     pub(crate) config: RegionConfig,
     pub(crate) placement: Placement,
+    /// It was another life of this agent that the placement names as a previous home: this one has no entries.
+    pub(crate) in_former_life: bool,
     pub(crate) pages: PerPage<Page>,
     pub(crate) directory: PerPage<Entry>,
     pub(crate) shared: u64,
@@ -98,8 +103,10 @@ pub(crate) struct Step<'a> {
 /// One agent's (one shard's) part of the protocol.
 ///
 /// What is kept by role: `requester.rs` asks for pages, `holder.rs` gives them up, `home.rs` orders everybody's
-/// accesses to the pages homed here, `recovery.rs` repeats what may have been lost. The four talk by messages even
-/// within one node (`local`), so that a home treats its own programs as it treats everybody else's.
+/// accesses to the pages homed here, `recovery.rs` repeats what may have been lost. When homes change, `departure.rs`
+/// hands directory entries over and `arrival.rs` takes them up; when an agent leaves a region, `leaving.rs` is its side
+/// and `leavers.rs` its homes'. All talk by messages even within one node (`local`), so that a home treats its own
+/// programs as it treats everybody else's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     pub(crate) me: AgentId,
@@ -107,6 +114,8 @@ pub struct Node {
     pub(crate) regions: BTreeMap<RegionId, Region>,
     pub(crate) connected: AgentSet,
     pub(crate) incarnations: BTreeMap<AgentId, Incarnation>,
+    /// Agents that directory entries mention in more than one life.
+    pub(crate) torn: AgentSet,
     pub(crate) last_req: u64,
     pub(crate) last_txn: u64,
     /// Pages that this node has asked for.
@@ -121,6 +130,17 @@ pub struct Node {
     pub(crate) work: Few<PageId, HomeWork>,
     /// Pages whose messages were refused, and when to send them again.
     pub(crate) retries: Few<PageId, Time>,
+    /// Regions with pages homed here whose directory entries are still to come.
+    pub(crate) arriving: Few<RegionId, Arriving>,
+    /// Directory entries that other homes are to take up, or may not have got yet.
+    pub(crate) departed: Few<(RegionId, AgentId), Departed>,
+    /// Regions that this node is leaving.
+    pub(crate) leaving: Few<RegionId, Leaving>,
+    /// Agents that are leaving a region which this node homes.
+    pub(crate) leavers: Few<(RegionId, AgentId), Leaver>,
+    /// Where something was found to refer to the life before of an agent that was refused for it: looked at first when it
+    /// comes again.
+    pub(crate) references: Few<AgentId, PageId>,
     /// Messages of this node to itself: taken up before the step ends.
     pub(crate) local: VecDeque<Message>,
     #[cfg(feature = "mutations")]
@@ -141,7 +161,9 @@ impl Node {
             regions: BTreeMap::new(),
             connected: AgentSet::default(),
             incarnations: BTreeMap::from([(me, incarnation)]),
-            last_req: RequestId::NONE.0,
+            torn: AgentSet::default(),
+            // A number that is used in one life of an agent must not be used in another one. The incarnation is random.
+            last_req: RequestId::NONE.0 + incarnation.0 / 2,
             last_txn: Txn::NEVER_WRITTEN.0,
             requests: Few::new(),
             asides: Few::new(),
@@ -149,6 +171,11 @@ impl Node {
             turn_overs: Few::new(),
             work: Few::new(),
             retries: Few::new(),
+            arriving: Few::new(),
+            departed: Few::new(),
+            leaving: Few::new(),
+            leavers: Few::new(),
+            references: Few::new(),
             local: VecDeque::new(),
             #[cfg(feature = "mutations")]
             mutation: None,
@@ -163,14 +190,26 @@ impl Node {
             Input::Region { region, config, placement } => {
                 self.on_region(&mut step, region, config, placement)
             }
+            Input::Leave { region } => self.on_leave_input(&mut step, region),
+            Input::Drop { region } => self.on_drop(&mut step, region),
             Input::Fault { page, access } => self.on_fault(&mut step, page, access),
             Input::Message { from, message } => self.on_message(&mut step, from, message),
             Input::PeerUp { peer, incarnation } => self.on_peer_up(&mut step, peer, incarnation),
             Input::PeerDown { peer } => self.connected.remove(peer),
             Input::Tick => self.on_tick(&mut step),
         }
-        while let Some(message) = self.local.pop_front() {
-            self.take(&mut step, self.me, message);
+        loop {
+            while let Some(message) = self.local.pop_front() {
+                self.take(&mut step, self.me, message);
+            }
+            if self.leaving.is_empty() && self.leavers.is_empty() {
+                return;
+            }
+            self.advance_leaving(&mut step);
+            self.advance_leavers(&mut step);
+            if self.local.is_empty() {
+                return;
+            }
         }
     }
 
@@ -181,45 +220,29 @@ impl Node {
         deferred
             .chain(self.turn_overs.iter().map(|(_, t)| *t))
             .chain(self.retries.iter().map(|(_, t)| *t))
+            .chain(self.leaving.iter().filter(|(_, l)| l.has_more_to_do()).map(|_| Time(0)))
+            .chain(self.leavers.iter().filter(|(_, l)| l.has_more_to_do()).map(|_| Time(0)))
             .min()
     }
 
-    /// The door for messages: everything that a peer could get wrong is looked at here, and nowhere else.
-    fn on_message(&mut self, step: &mut Step<'_>, from: AgentId, message: Message) {
-        let Message { page, body, .. } = message;
-        if body.route() == Route::Link {
-            return self.take(step, from, message);
+    /// Makes `now` the origin of time; what is past becomes 0. Only differences of times matter, so that this changes
+    /// nothing, but states that differ in nothing else become equal: for explorations.
+    pub fn rebase(&mut self, now: Time) {
+        let rebase = |time: &mut Time| time.0 = time.0.saturating_sub(now.0);
+        for region in self.regions.values_mut() {
+            region.pages.iter_mut_from(0).for_each(|(_, page)| rebase(&mut page.turn_ends));
         }
-        let epoch = self.regions.get(&page.region).map_or(0, |r| r.placement.epoch);
-        if epoch != message.epoch && !self.mutated(Mutation::IgnoreEpoch) {
-            return self.send_in_epoch(step, from, page, epoch, Body::Refused);
-        }
-        let Some(region) = self.regions.get(&page.region) else { return };
-        let home = region.placement.home(page);
-        let violation = if page.index >= region.config.pages {
-            Some(Violation::NoSuchPage)
-        } else if from.0 >= AgentId::LIMIT
-            || from == self.me
-            || body.requester().is_some_and(|r| r.0 >= AgentId::LIMIT || r == self.me)
-        {
-            // A home demands nothing of a requester for itself; and what this node says to itself is not sent.
-            Some(Violation::BadAgent)
-        } else if body.route() == Route::ToHome && home != self.me {
-            Some(Violation::NotHome)
-        } else if body.route() == Route::FromHome && home != from {
-            Some(Violation::NotFromHome)
-        } else {
-            None
-        };
-        match violation {
-            Some(reason) => step.out.push(Output::Violation { from, reason }),
-            None => self.take(step, from, message),
-        }
+        self.deferred.values_mut().for_each(|deferred| rebase(&mut deferred.until));
+        self.turn_overs.values_mut().for_each(rebase);
+        self.retries.values_mut().for_each(rebase);
     }
 
     /// Hands a message that passed the door to the role that it is for.
-    fn take(&mut self, step: &mut Step<'_>, from: AgentId, message: Message) {
+    pub(crate) fn take(&mut self, step: &mut Step<'_>, from: AgentId, message: Message) {
         let page = message.page;
+        if !self.arriving.is_empty() && self.is_early(message) {
+            return self.on_early(step, from, message);
+        }
         match message.body {
             Body::Get { req, access, have } => self.on_get(step, page, from, req, access, have),
             Body::Fetch { .. } => self.on_fetch(step, message),
@@ -236,6 +259,15 @@ impl Node {
             Body::Unsubscribe => self.entry(page).subscribers.remove(from),
             Body::Refused => self.on_refused(step.now, page),
             Body::Resumed => self.recover_where(step, |_| true),
+            Body::Claim { exact } => self.on_claim(step, page, from, exact),
+            Body::Entry { version, open } => self.on_entry(page, version, open),
+            Body::Member { agent, incarnation, roles } => {
+                self.on_member(step, page, agent, incarnation, roles)
+            }
+            Body::Claimed { exact, to, last } => self.on_claimed(step, page, from, exact, to, last),
+            Body::Settled => drop(self.departed.remove((page.region, from))),
+            Body::Leave { req, keep } => self.on_leave(page.region, from, req, keep),
+            Body::Left { req, keep } => self.on_left(page.region, from, req, keep),
         }
     }
 
@@ -265,7 +297,14 @@ impl Node {
         self.send_in_epoch(step, to, page, epoch, body);
     }
 
-    fn send_in_epoch(&mut self, step: &mut Step<'_>, to: AgentId, page: PageId, epoch: u64, body: Body) {
+    pub(crate) fn send_in_epoch(
+        &mut self,
+        step: &mut Step<'_>,
+        to: AgentId,
+        page: PageId,
+        epoch: u64,
+        body: Body,
+    ) {
         let payload = if body.has_payload() { Payload::Page } else { Payload::None };
         self.send_with(step, to, Message { page, epoch, body }, payload);
     }

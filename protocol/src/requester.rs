@@ -10,7 +10,7 @@ pub(crate) struct Request {
     pub(crate) req: RequestId,
     pub(crate) access: Access,
     /// A store waits too: ask again for `Write` when `Read` has come.
-    wants_write: bool,
+    pub(crate) wants_write: bool,
     /// The answer, once it is here; contents are in the region file from then on.
     answer: Option<Answer>,
     /// The request was sent more than once, so that the home may take one of them for a new one later.
@@ -36,6 +36,10 @@ impl Node {
         if self.regions.get(&page.region).is_none_or(|r| page.index >= r.config.pages) {
             return step.out.push(Output::Violation { from: self.me, reason: Violation::NoSuchPage });
         }
+        if !self.leaving.is_empty() {
+            // The copies that are still here are as good as ever: a home forgets them only when they are gone.
+            self.leaving.remove(page.region);
+        }
         let state = self.page(page).state;
         if enough(state, access) {
             self.page_mut(page).untouched = 0;
@@ -50,7 +54,7 @@ impl Node {
     }
 
     /// Asks the home for a page.
-    fn request(&mut self, step: &mut Step<'_>, page: PageId, access: Access) {
+    pub(crate) fn request(&mut self, step: &mut Step<'_>, page: PageId, access: Access) {
         self.last_req += 1;
         let req = RequestId(self.last_req);
         let wants_write = access == Access::Write;

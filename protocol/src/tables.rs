@@ -12,13 +12,52 @@ pub(crate) struct PerPage<T> {
     chunks: BTreeMap<u64, Box<[T]>>,
 }
 
-impl<T: Clone + Default> PerPage<T> {
-    pub(crate) fn new() -> PerPage<T> {
+impl<T> Default for PerPage<T> {
+    fn default() -> PerPage<T> {
         PerPage { chunks: BTreeMap::new() }
     }
+}
 
+impl<T: Clone + Default> PerPage<T> {
     pub(crate) fn get(&self, index: u64) -> Option<&T> {
         self.chunks.get(&(index / CHUNK_PAGES)).map(|chunk| &chunk[(index % CHUNK_PAGES) as usize])
+    }
+
+    /// All values of chunks that were made, from `index` on.
+    pub(crate) fn iter_from(&self, index: u64) -> impl Iterator<Item = (u64, &T)> {
+        self.chunks
+            .range(index / CHUNK_PAGES..)
+            .flat_map(|(number, chunk)| (number * CHUNK_PAGES..).zip(chunk.iter()))
+            .skip_while(move |(at, _)| *at < index)
+    }
+
+    /// As [`iter_from`](PerPage::iter_from), to be changed.
+    pub(crate) fn iter_mut_from(&mut self, index: u64) -> impl Iterator<Item = (u64, &mut T)> {
+        self.chunks
+            .range_mut(index / CHUNK_PAGES..)
+            .flat_map(|(number, chunk)| (number * CHUNK_PAGES..).zip(chunk.iter_mut()))
+            .skip_while(move |(at, _)| *at < index)
+    }
+
+    /// Takes out the chunks for which `goes_to` names a place, and returns them by place.
+    pub(crate) fn distribute<K: Ord + Copy>(
+        &mut self,
+        goes_to: impl Fn(u64) -> Option<K>,
+    ) -> Few<K, PerPage<T>> {
+        let mut places: Few<K, PerPage<T>> = Few::new();
+        for (number, chunk) in core::mem::take(&mut self.chunks) {
+            let chunks = match goes_to(number * CHUNK_PAGES) {
+                Some(place) => &mut places.or_default(place).chunks,
+                None => &mut self.chunks,
+            };
+            chunks.insert(number, chunk);
+        }
+        places
+    }
+
+    /// Frees the chunks that end before `index`.
+    pub(crate) fn forget_before(&mut self, index: u64) {
+        self.chunks = self.chunks.split_off(&(index / CHUNK_PAGES));
     }
 
     pub(crate) fn get_mut(&mut self, index: u64) -> &mut T {
@@ -83,12 +122,31 @@ impl<K: Ord + Copy, V> Few<K, V> {
         Some(self.entries.remove(at))
     }
 
+    /// Keeps what `chosen` chooses.
+    pub(crate) fn retain(&mut self, chosen: impl Fn(K, &V) -> bool) {
+        self.entries.retain(|(k, v)| chosen(*k, v));
+    }
+
+    /// Takes out the first entry whose key is chosen.
+    pub(crate) fn take_first(&mut self, chosen: impl Fn(K) -> bool) -> Option<(K, V)> {
+        let at = self.entries.iter().position(|(k, _)| chosen(*k))?;
+        Some(self.entries.remove(at))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         self.entries.iter().map(|(k, v)| (*k, v))
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.iter_mut().map(|(_, v)| v)
     }
 
     /// The entry at a position in order of keys.

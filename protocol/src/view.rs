@@ -19,6 +19,8 @@ pub struct PageView {
     pub aside: Option<Txn>,
     /// Whether a demand waits for the turn to end.
     pub deferred: bool,
+    /// Whether this node was the page's home before, and keeps the directory entry for the new one.
+    pub departed: bool,
     /// What the directory says, at the page's home.
     pub home: Option<HomeView>,
 }
@@ -26,6 +28,8 @@ pub struct PageView {
 /// What the home knows of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HomeView {
+    /// Whether the directory entry is here. If not, the page has just moved here, and the rest does not count.
+    pub known: bool,
     /// Who has the contents for certain.
     pub owner: Option<AgentId>,
     /// Their version.
@@ -53,6 +57,14 @@ pub struct InFlight {
     pub deferred: usize,
     /// Pages to be sent again.
     pub retries: usize,
+    /// Previous homes, of all regions, that still have directory entries for this node.
+    pub claims: usize,
+    /// Other homes, of all regions, that may not have got all directory entries that this node has for them.
+    pub handing_over: usize,
+    /// Regions that this node is leaving.
+    pub leaving: usize,
+    /// Agents that are leaving a region which this node homes.
+    pub leavers: usize,
 }
 
 impl InFlight {
@@ -87,6 +99,7 @@ impl Node {
                 (t.txn, name, t.requester)
             });
             HomeView {
+                known: self.is_here(page),
                 owner: entry.owner,
                 version: entry.version,
                 sharers: entry.sharers.iter().collect(),
@@ -101,6 +114,7 @@ impl Node {
             request: self.requests.get(page).map(|r| (r.req, r.access)),
             aside: self.asides.get(page).copied(),
             deferred: self.deferred.get(page).is_some(),
+            departed: self.keeps(page),
             home,
         })
     }
@@ -114,7 +128,24 @@ impl Node {
             asides: self.asides.len(),
             deferred: self.deferred.len(),
             retries: self.retries.len(),
+            claims: self.claims().count(),
+            handing_over: self.departed.len(),
+            leaving: self.leaving.len(),
+            leavers: self.leavers.len(),
         }
+    }
+
+    /// Whether this node has the directory entries of all pages of the region that it homes under the placement that it
+    /// knows. `false` for a region that it does not know. Homes may change again only when all of them say so.
+    #[must_use]
+    pub fn settled(&self, region: RegionId) -> bool {
+        self.regions.contains_key(&region) && self.arriving.get(region).is_none()
+    }
+
+    /// Epoch of the placement of a region that this node acts on; `None` if it does not know the region.
+    #[must_use]
+    pub fn epoch(&self, region: RegionId) -> Option<u64> {
+        self.regions.get(&region).map(|r| r.placement.epoch)
     }
 
     /// Pages of a region that this node may (read, write).

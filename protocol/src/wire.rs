@@ -1,12 +1,15 @@
 //! Messages as bytes: 64 of them, little-endian, one cache line. docs/src/wire-protocol.md has the table.
 
-use crate::{Access, AgentId, Body, Fill, Message, PageId, RegionId, RequestId, Txn};
+use crate::{
+    Access, AgentId, Body, Fill, Incarnation, Message, Open, PageId, RegionId, RequestId, Roles, Txn,
+};
 
 /// Bytes of every message, payload excluded.
 pub const MESSAGE_LEN: usize = 64;
 
 const PUSH: u8 = 1;
 const KEEP: u8 = 2;
+const EXACT: u8 = 4;
 
 /// Why 64 bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,7 @@ struct Fields {
     kind: u8,
     access: u8,
     flags: u8,
+    roles: u8,
     txn: u64,
     req: u64,
     version: u64,
@@ -53,7 +57,7 @@ impl Message {
         let f = fields(&self.body);
         let mut b = [0; MESSAGE_LEN];
         b[0..4].copy_from_slice(&payload_len.to_le_bytes());
-        (b[4], b[5], b[6]) = (f.kind, f.access, f.flags);
+        (b[4], b[5], b[6], b[7]) = (f.kind, f.access, f.flags, f.roles);
         b[8..16].copy_from_slice(&self.page.region.0.to_le_bytes());
         b[16..24].copy_from_slice(&self.page.index.to_le_bytes());
         b[24..32].copy_from_slice(&self.epoch.to_le_bytes());
@@ -78,6 +82,7 @@ impl Message {
             kind: b[4],
             access: b[5],
             flags: b[6],
+            roles: b[7],
             txn: u64_at(32),
             req: u64_at(40),
             version: u64_at(48),
@@ -161,6 +166,27 @@ fn fields(body: &Body) -> Fields {
         Body::Unsubscribe => Fields { kind: 12, ..zero },
         Body::Refused => Fields { kind: 13, ..zero },
         Body::Resumed => Fields { kind: 14, ..zero },
+        Body::Claim { exact } => Fields { kind: 15, flags: flag(exact, EXACT), ..zero },
+        Body::Entry { version, open: None } => Fields { kind: 16, version: version.0, ..zero },
+        Body::Entry { version, open: Some(Open { txn, req, requester, access, fill, push }) } => Fields {
+            kind: 16,
+            access: access as u8,
+            flags: flag(push, PUSH) | flag(fill == Fill::Keep, KEEP),
+            txn: txn.0,
+            req: req.0,
+            version: version.0,
+            requester: requester.0,
+            ..zero
+        },
+        Body::Member { agent, incarnation, roles } => {
+            Fields { kind: 17, roles: roles.0, req: incarnation.0, requester: agent.0, ..zero }
+        }
+        Body::Claimed { exact, to, last } => {
+            Fields { kind: 18, flags: flag(exact, EXACT), txn: last.0, version: to, ..zero }
+        }
+        Body::Settled => Fields { kind: 19, ..zero },
+        Body::Leave { req, keep } => Fields { kind: 20, flags: flag(keep, KEEP), req: req.0, ..zero },
+        Body::Left { req, keep } => Fields { kind: 21, flags: flag(keep, KEEP), req: req.0, ..zero },
     }
 }
 
@@ -172,7 +198,8 @@ fn body(f: &Fields) -> Result<Body, DecodeError> {
     };
     let (txn, req, version) = (Txn(f.txn), RequestId(f.req), Txn(f.version));
     let (requester, acks, push) = (AgentId(f.requester), f.acks, f.flags & PUSH != 0);
-    let fill = if f.flags & KEEP != 0 { Fill::Keep } else { Fill::Zero };
+    let (keep, exact) = (f.flags & KEEP != 0, f.flags & EXACT != 0);
+    let fill = if keep { Fill::Keep } else { Fill::Zero };
     Ok(match f.kind {
         0 => Body::Get { req, access, have: version },
         1 => Body::Fetch { txn, req, requester, access, acks, push },
@@ -189,6 +216,17 @@ fn body(f: &Fields) -> Result<Body, DecodeError> {
         12 => Body::Unsubscribe,
         13 => Body::Refused,
         14 => Body::Resumed,
+        15 => Body::Claim { exact },
+        // There is no transaction 0.
+        16 => Body::Entry {
+            version,
+            open: (txn != Txn::NONE).then_some(Open { txn, req, requester, access, fill, push }),
+        },
+        17 => Body::Member { agent: requester, incarnation: Incarnation(f.req), roles: Roles(f.roles) },
+        18 => Body::Claimed { exact, to: f.version, last: txn },
+        19 => Body::Settled,
+        20 => Body::Leave { req, keep },
+        21 => Body::Left { req, keep },
         kind => return Err(DecodeError::UnknownKind(kind)),
     })
 }
@@ -197,7 +235,7 @@ fn body(f: &Fields) -> Result<Body, DecodeError> {
 mod tests {
     use super::*;
 
-    fn samples() -> [Body; 15] {
+    fn samples() -> [Body; 22] {
         let (txn, req, version) = (Txn(7), RequestId(9), Txn(u64::MAX));
         let (requester, access) = (AgentId(1023), Access::Write);
         [
@@ -216,6 +254,20 @@ mod tests {
             Body::Unsubscribe,
             Body::Refused,
             Body::Resumed,
+            Body::Claim { exact: true },
+            Body::Entry {
+                version,
+                open: Some(Open { txn, req, requester, access, fill: Fill::Keep, push: true }),
+            },
+            Body::Member {
+                agent: requester,
+                incarnation: Incarnation(u64::MAX),
+                roles: Roles::OWNER.and(Roles::REQUESTER),
+            },
+            Body::Claimed { exact: true, to: 1 << 40, last: txn },
+            Body::Settled,
+            Body::Leave { req, keep: true },
+            Body::Left { req, keep: false },
         ]
     }
 
@@ -263,7 +315,7 @@ mod tests {
     fn unknown_kinds_are_named() {
         let (m, _) = message(Body::Refused);
         let mut b = m.encode(0);
-        b[4] = 15;
-        assert_eq!(Message::decode(&b), Err(DecodeError::UnknownKind(15)));
+        b[4] = 22;
+        assert_eq!(Message::decode(&b), Err(DecodeError::UnknownKind(22)));
     }
 }

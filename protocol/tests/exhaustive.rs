@@ -2,72 +2,10 @@
 
 mod world;
 
-use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use pagemesh_protocol::{CHUNK_PAGES, Coherence};
+use pagemesh_protocol::CHUNK_PAGES;
+use world::Setup;
+use world::explore::{BOTH, holds};
 use world::machine::{load, store};
-use world::{Action, Setup, World};
-
-/// Explores everything that can happen and returns how many different states there are.
-///
-/// # Panics
-/// If the oracle objects to any of them; with the actions that led there.
-fn explore(setup: &Setup, cuts: u32, hasty: u32) -> Result<usize, String> {
-    let mut start = World::new(setup);
-    (start.cuts_left, start.hasty_left) = (cuts, hasty);
-    let mut seen = BTreeSet::from([fingerprint(&start)]);
-    // Depth first, with only the worlds on the way here in memory.
-    let mut path = vec![Visit::new(start, None)];
-    while let Some(visit) = path.last_mut() {
-        let Some(action) = visit.actions.pop() else {
-            path.pop();
-            continue;
-        };
-        let mut next = visit.world.clone();
-        let judged = next
-            .act(action)
-            .and_then(|()| if next.progress().is_empty() { next.judge_rest() } else { Ok(()) });
-        if let Err(objection) = judged {
-            let actions: Vec<_> = path.iter().filter_map(|v| v.reached_by).chain([action]).collect();
-            let before = path.last().map(|v| v.world.print()).unwrap_or_default();
-            return Err(format!("{objection}\nbefore the last action:\n{before}actions: {actions:?}"));
-        }
-        if seen.insert(fingerprint(&next)) {
-            path.push(Visit::new(next, Some(action)));
-        }
-    }
-    Ok(seen.len())
-}
-
-struct Visit {
-    world: World,
-    reached_by: Option<Action>,
-    /// What has not been tried from here.
-    actions: Vec<Action>,
-}
-
-impl Visit {
-    fn new(world: World, reached_by: Option<Action>) -> Visit {
-        Visit { actions: world.actions(), world, reached_by }
-    }
-}
-
-fn fingerprint(world: &World) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    world.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn holds(name: &str, setup: &Setup, cuts: u32, hasty: u32) {
-    let coherence = setup.config.coherence;
-    match explore(setup, cuts, hasty) {
-        Ok(states) => println!("{name}, {coherence:?}, {cuts} cut(s): {states} states"),
-        Err(objection) => panic!("{name}, {coherence:?}, {cuts} cut(s): {objection}"),
-    }
-}
-
-const BOTH: [Coherence; 2] = [Coherence::WriteInvalidate, Coherence::WriteUpdate];
 
 #[test]
 fn three_agents_one_page() {

@@ -3,14 +3,16 @@
 //!
 //! Steps: `n1 load 0` and `n1 store 0` (a new program on n1 makes one access to page 0), `n1 goes on` (its first
 //! program that can), `n1 -> n0` (the next message arrives), `n1 time` (its deadline is reached), `cut n0 n1`,
-//! `up n0 n1` (n0 sees the new connection), `settle` (everything until nothing more can happen).
+//! `up n0 n1` (n0 sees the new connection), `settle` (everything until nothing more can happen), `homes n1 n2` (other
+//! homes are decreed), `n1 learns` (the next thing that was decreed), `n1 leaves`, `n1 restarts` (as another agent).
 
 mod world;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use pagemesh_protocol::Coherence;
+use pagemesh_protocol::{AgentId, Coherence};
+use world::control::Decree;
 use world::machine::{load, store};
 use world::{Action, Setup, World};
 
@@ -31,7 +33,7 @@ fn files() -> Vec<PathBuf> {
 
 fn parse(text: &str) -> Scenario {
     let (mut head, mut steps) = (String::new(), Vec::new());
-    let (mut agents, mut coherence) = (3, Coherence::WriteInvalidate);
+    let (mut agents, mut coherence, mut pages, mut homes) = (3, Coherence::WriteInvalidate, 1, None);
     for line in text.lines().filter(|l| !l.starts_with("  ") && !l.is_empty()) {
         match line.split_once(": ") {
             _ if line.starts_with('#') => writeln!(head, "{line}").unwrap(),
@@ -43,16 +45,29 @@ fn parse(text: &str) -> Scenario {
                     Some("WriteUpdate") => Coherence::WriteUpdate,
                     other => panic!("no such coherence: {other:?}"),
                 };
+                while let Some(word) = words.next() {
+                    match word {
+                        "pages" => pages = words.next().and_then(|n| n.parse().ok()).expect("pages NUMBER"),
+                        "homes" => homes = Some(words.by_ref().map(id).collect::<Vec<u16>>()),
+                        other => panic!("no such setting of a world: {other}"),
+                    }
+                }
                 writeln!(head, "{line}").unwrap();
             }
             _ => steps.push(line.to_owned()),
         }
     }
-    Scenario { setup: Setup::new(agents, 1, coherence, 5), head, steps }
+    let setup = Setup::new(agents, pages, coherence, 5);
+    let setup = if let Some(homes) = homes { setup.homes(&homes) } else { setup };
+    Scenario { setup, head, steps }
+}
+
+fn id(word: &str) -> u16 {
+    word.strip_prefix('n').and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{word} is not a node"))
 }
 
 fn node(word: &str) -> usize {
-    word.strip_prefix('n').and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{word} is not a node"))
+    id(word).into()
 }
 
 /// Does one step.
@@ -78,6 +93,16 @@ fn take(world: &mut World, step: &str) -> Result<(), String> {
         }
         ["up", a, b] => possible(world, Action::Up(node(a), node(b))),
         ["settle"] => world.settle(),
+        ["homes", ..] if !world.homes_are_settled() => Err("homes must not change now".to_owned()),
+        ["homes", ref ids @ ..] => {
+            world.decree(Decree::Homes(ids.iter().map(|n| AgentId(id(n))).collect()));
+            Ok(())
+        }
+        [n, "learns"] => possible(world, Action::Learn(node(n))),
+        [n, "leaves"] if !world.may_leave(node(n)) => Err(format!("{n} cannot leave now")),
+        [n, "leaves"] => world.act(Action::Leave(node(n))),
+        [n, "restarts"] if !world.may_restart(node(n)) => Err(format!("{n} cannot end now")),
+        [n, "restarts"] => world.act(Action::Restart(node(n))),
         _ => panic!("no such step: {step}"),
     }
 }

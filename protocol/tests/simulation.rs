@@ -6,7 +6,7 @@
 mod world;
 
 use world::Judged;
-use world::simulate::simulate;
+use world::simulate::{simulate, simulate_crash};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -14,42 +14,47 @@ fn number(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-#[test]
-fn every_seed_holds() {
+type Simulate = fn(u64) -> Result<Judged, String>;
+
+/// Runs all seeds and says what has been judged.
+fn run_all(what: &str, simulate: Simulate) {
     let seeds = number("SEEDS").unwrap_or(2_000);
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let run = |worker: u64| {
         let mut sum = Judged::default();
         for seed in (worker..seeds).step_by(workers as usize) {
-            let judged =
-                simulate(seed, |_| {}).unwrap_or_else(|objection| panic!("SEED={seed}: {objection}"));
-            sum.loads += judged.loads;
-            sum.stores += judged.stores;
-            sum.messages += judged.messages;
-            sum.faults += judged.faults;
+            sum += simulate(seed).unwrap_or_else(|objection| panic!("{what}, SEED={seed}: {objection}"));
         }
         sum
     };
-    let sums: Vec<Judged> = std::thread::scope(|scope| {
+    let mut sum = Judged::default();
+    std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || run(worker))).collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        for thread in threads {
+            sum += thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
     });
-    let total = |f: fn(&Judged) -> u64| sums.iter().map(f).sum::<u64>();
-    println!(
-        "{seeds} seeds: {} loads and {} stores judged, {} faults, {} messages",
-        total(|j| j.loads),
-        total(|j| j.stores),
-        total(|j| j.faults),
-        total(|j| j.messages),
-    );
+    println!("{what}, {seeds} seeds: {sum:?}");
+}
+
+#[test]
+fn every_seed_holds() {
+    run_all("all goes on", |seed| simulate(seed, |_| {}));
+}
+
+#[test]
+fn every_seed_holds_when_an_agent_crashes() {
+    run_all("an agent crashes", |seed| simulate_crash(seed, |_| {}));
 }
 
 #[test]
 fn one_seed() {
     let seed = number("SEED").unwrap_or(0);
-    let judged = simulate(seed, |_| {}).unwrap_or_else(|objection| panic!("SEED={seed}: {objection}"));
-    println!("SEED={seed}: {judged:?}");
+    for (what, simulate) in [
+        ("all goes on", (|seed| simulate(seed, |_| {})) as Simulate),
+        ("an agent crashes", |seed| simulate_crash(seed, |_| {})),
+    ] {
+        let judged = simulate(seed).unwrap_or_else(|objection| panic!("{what}, SEED={seed}: {objection}"));
+        println!("{what}, SEED={seed}: {judged:?}");
+    }
 }

@@ -115,6 +115,9 @@ fn read(file: &Path) -> Result<Vec<Region>> {
         Object::Agent(_) => {
             bail!("{shown}: has an Agent; leave it out, `pagemesh dev` makes the agents itself")
         }
+        Object::RegionClass(_) | Object::MountTable(_) | Object::AgentPool(_) => {
+            bail!("{shown}: has {}, which does nothing without Kubernetes; leave it out", object.describe())
+        }
     });
     regions.collect()
 }

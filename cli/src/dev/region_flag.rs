@@ -34,7 +34,10 @@ pub(super) fn parse(flag: &str) -> Result<Region> {
     })?;
     match objects.into_iter().next() {
         Some(Object::Region(region)) => Ok(region),
-        Some(Object::Agent(_)) | None => bail!("--region {flag}: is not a Region"),
+        Some(Object::RegionClass(_) | Object::MountTable(_) | Object::AgentPool(_) | Object::Agent(_))
+        | None => {
+            bail!("--region {flag}: is not a Region")
+        }
     }
 }
 

@@ -126,7 +126,7 @@ fn check(
 fn map_region(state: &mut State, slot: usize, request: &Request) -> Outcome<usize> {
     let region = state.region(slot);
     let page_size = region.attachment.page_size();
-    let size = region.attachment.welcome().size as usize;
+    let size = region.attachment.size() as usize;
     if request.offset.checked_add(request.length).is_none_or(|end| end > size) {
         say!(
             "mmap ends beyond region {}, which has {size} bytes: map less, or declare it larger",

@@ -86,7 +86,7 @@ impl State {
     pub(crate) fn pin(&mut self, slot: usize) -> Header {
         let region = self.region_mut(slot);
         region.pins += 1;
-        Header::new(slot, region.header, region.attachment.welcome().size)
+        Header::new(slot, region.header, region.attachment.size())
     }
 
     /// The end of a [`Header`].

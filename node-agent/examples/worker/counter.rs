@@ -22,6 +22,33 @@ pub(crate) fn count(region: &Region, args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// `sweep SOCKET REGION SLOT PAGES STOP`: adds 1 to its own word, number `SLOT`, of every page of the first `PAGES`, again and
+/// again until word `STOP` of the region is not 0, and after each round says in word `STOP + 1 + SLOT` how many it has done.
+/// Other workers use other words of the same pages: nobody's words may ever be what they must not.
+pub(crate) fn sweep(region: &Region, args: &[String]) -> Result<(), String> {
+    let (slot, pages, stop): (usize, usize, usize) = (number(args, 0)?, number(args, 1)?, number(args, 2)?);
+    let (words, per_page) = (region.words(), region.page_size() / 8);
+    let mut highest = vec![0; pages];
+    for round in 0.. {
+        for (page, highest) in highest.iter_mut().enumerate() {
+            let was = words[page * per_page + slot].fetch_add(1, SeqCst);
+            if was != round {
+                return Err(format!("page {page} of slot {slot} was {was} in round {round}"));
+            }
+            let other = words[page * per_page + (slot + 1) % 8].load(SeqCst);
+            if other < *highest {
+                return Err(format!("page {page}: a word of another went back from {highest} to {other}"));
+            }
+            *highest = other;
+        }
+        words[stop + 1 + slot].store(round + 1, SeqCst);
+        if words[stop].load(SeqCst) != 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// `hold SOCKET REGION ARENA WORD`: loads word 0 of the region and says so (word 1 of the arena), waits to be let on (word
 /// 2), loads word 0 again (told in word 2), then word `WORD` (told in word 3).
 pub(crate) fn hold(region: &Region, args: &[String]) -> Result<(), String> {

@@ -14,7 +14,7 @@ use pagemesh::Region;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [what, socket, region, rest @ ..] = &args[..] else {
-        eprintln!("usage: worker litmus|history|count|hold SOCKET REGION ...");
+        eprintln!("usage: worker litmus|history|count|sweep|hold SOCKET REGION ...");
         return ExitCode::from(2);
     };
     let region = match Region::attach_to(Path::new(socket), region) {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         "litmus" => litmus::run(&region, rest),
         "history" => history::run(&region, rest),
         "count" => counter::count(&region, rest),
+        "sweep" => counter::sweep(&region, rest),
         "hold" => counter::hold(&region, rest),
         other => Err(format!("no such work: {other}")),
     };

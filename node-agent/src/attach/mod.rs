@@ -6,6 +6,7 @@
 
 mod listener;
 pub mod packet;
+mod pod;
 mod ranges;
 mod session;
 mod socket;

@@ -35,13 +35,12 @@ pub(super) enum RangeError {
 #[derive(Debug)]
 pub(super) struct Ranges {
     page_size: u64,
-    file_len: u64,
     by_base: BTreeMap<u64, Range>,
 }
 
 impl Ranges {
-    pub(super) fn new(page_size: u64, file_len: u64) -> Ranges {
-        Ranges { page_size, file_len, by_base: BTreeMap::new() }
+    pub(super) fn new(page_size: u64) -> Ranges {
+        Ranges { page_size, by_base: BTreeMap::new() }
     }
 
     /// Bytes mapped.
@@ -49,14 +48,14 @@ impl Ranges {
         self.by_base.values().map(|range| range.len).sum()
     }
 
-    /// Adds a span, unless it is not allowed.
-    pub(super) fn map(&mut self, range: Range) -> Result<(), RangeError> {
+    /// Adds a span of a region file that has `file_len` bytes by now, unless it is not allowed.
+    pub(super) fn map(&mut self, range: Range, file_len: u64) -> Result<(), RangeError> {
         let end = self.check_span(range.base, range.len)?;
         if !range.offset.is_multiple_of(self.page_size) {
             return Err(RangeError::PageSize(self.page_size));
         }
-        if range.offset.checked_add(range.len).is_none_or(|end| end > self.file_len) {
-            return Err(RangeError::BeyondFile(self.file_len));
+        if range.offset.checked_add(range.len).is_none_or(|end| end > file_len) {
+            return Err(RangeError::BeyondFile(file_len));
         }
         if self.touching(range.base, end).next().is_some() {
             return Err(RangeError::Overlap);
@@ -132,9 +131,9 @@ mod tests {
     }
 
     fn with(ranges: &[Range]) -> Ranges {
-        let mut all = Ranges::new(PAGE, FILE);
+        let mut all = Ranges::new(PAGE);
         for range in ranges {
-            all.map(*range).unwrap();
+            all.map(*range, FILE).unwrap();
         }
         all
     }
@@ -164,9 +163,17 @@ mod tests {
             (range(mapped.base - PAGE, 8, 9), RangeError::Overlap),
         ] {
             let mut ranges = with(&[mapped]);
-            assert_eq!(ranges.map(range), Err(error), "{range:x?}");
+            assert_eq!(ranges.map(range, FILE), Err(error), "{range:x?}");
             assert_eq!(left(&ranges), [mapped]);
         }
+    }
+
+    #[test]
+    fn a_file_that_has_grown_has_room_for_more() {
+        let mut ranges = with(&[]);
+        let behind = range(0x1000, 1, 1000);
+        assert_eq!(ranges.map(behind, FILE), Err(RangeError::BeyondFile(FILE)));
+        assert_eq!(ranges.map(behind, FILE + PAGE), Ok(()));
     }
 
     #[test]
@@ -180,7 +187,7 @@ mod tests {
     fn the_number_of_spans_is_bounded() {
         let spans: Vec<_> = (0..RANGES_MAX as u64).map(|n| range(n * 16 * PAGE, 3, 0)).collect();
         let mut ranges = with(&spans);
-        assert_eq!(ranges.map(range(1 << 40, 1, 0)), Err(RangeError::TooMany));
+        assert_eq!(ranges.map(range(1 << 40, 1, 0), FILE), Err(RangeError::TooMany));
         // Taking out the middle of one would leave one more.
         assert_eq!(ranges.unmap(PAGE, PAGE), Err(RangeError::TooMany));
         assert_eq!(ranges.unmap(0, PAGE), Ok(()));

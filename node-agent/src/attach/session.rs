@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pagemesh_telemetry::continue_from;
 use tokio::sync::oneshot;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info, info_span};
 
 use super::Shared;
 use super::packet::{PacketError, Reason, Reply, Request};
+use super::pod::pod_uid;
 use super::ranges::Ranges;
 use super::socket::{Connection, PeerCredentials, Received};
 use crate::control::{Admission, Attached, Attachment, Denied, GivenUp};
@@ -58,7 +60,7 @@ impl From<Denied> for End {
     fn from(denied: Denied) -> End {
         let reason = match denied {
             Denied::Unknown(_) => Reason::UnknownRegion,
-            Denied::NotReady { .. } => Reason::NotReady,
+            Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,
         };
         End::Refused(reason, denied.to_string())
     }
@@ -124,11 +126,28 @@ async fn handshake(
         return bad("the first packet must be Hello");
     };
     let admission = shared.control.admit(&name)?;
+    let span = info_span!("attach", region = admission.name, pid = credentials.pid);
+    if let Some(traceparent) = &admission.traceparent {
+        continue_from(&span, traceparent);
+    }
+    welcome(connection, shared, credentials, admission).instrument(span).await
+}
+
+/// From the answer to `Hello` on.
+async fn welcome(
+    connection: &Connection,
+    shared: &Shared,
+    credentials: PeerCredentials,
+    admission: Admission,
+) -> Result<(Session, GivenUp), End> {
+    let PeerCredentials { pid, uid } = credentials;
     let (attachment, given_up) = shared.control.attach(Attached {
+        id: admission.region,
         region: admission.name.clone(),
-        pid: credentials.pid,
-        uid: credentials.uid,
-        command: command(credentials.pid),
+        pid,
+        uid,
+        command: command(pid),
+        pod: std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|text| pod_uid(&text)),
         mapped_bytes: 0,
     });
     let shards = shared.control.shards();
@@ -155,8 +174,8 @@ async fn handshake(
         shard.send(Command::Bind { attachment: attachment.id(), region: admission.region, uffd });
     }
     connection.send(&Reply::Ok.encode(), &[]).await?;
-    info!(attachment = attachment.id().0, region = admission.name, pid = credentials.pid, "attached");
-    let ranges = Ranges::new(admission.page_size, admission.file.len());
+    info!(attachment = attachment.id().0, region = admission.name, pid, "attached");
+    let ranges = Ranges::new(admission.page_size);
     let shards = shards.to_vec();
     Ok((Session { shards, admission, attachment, uffds: uffds.into(), ranges }, given_up))
 }
@@ -224,7 +243,10 @@ impl Session {
     }
 
     async fn map(&mut self, range: Range) -> Result<Result<(), String>, End> {
-        if let Err(error) = self.ranges.map(range) {
+        let Some(file_len) = self.attachment.file_len(self.admission.region) else {
+            return Ok(Err("the region is gone".into()));
+        };
+        if let Err(error) = self.ranges.map(range, file_len) {
             return Ok(Err(error.to_string()));
         }
         let page_size = self.admission.page_size;

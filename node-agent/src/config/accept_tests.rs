@@ -1,14 +1,24 @@
-use pagemesh_protocol::AgentId;
+use pagemesh_crds::{
+    Agent, AgentSpec, Coherence, Home, Placement, Quantity, Region, RegionSpec, RegionStatus,
+};
+use pagemesh_protocol::{AgentId, Incarnation};
 
 use super::*;
-use crate::config::changes;
+use crate::config::{Files, Life, Part, Unplaced, changes, of_api, of_files};
 
 fn me() -> Me {
     Me { name: "node-0".into(), id: AgentId(0) }
 }
 
-fn files(files: &[(&str, &str)]) -> Files {
-    files.iter().map(|(name, text)| ((*name).to_owned(), Ok((*text).to_owned()))).collect()
+/// This agent in its present life.
+fn life() -> Life {
+    Life { name: "node-0".into(), incarnation: "11".into() }
+}
+
+fn files(files: &[(&str, &str)]) -> Sources {
+    let files: Files =
+        files.iter().map(|(name, text)| ((*name).to_owned(), Ok((*text).to_owned()))).collect();
+    of_files(&files)
 }
 
 /// A Region object; `more` are lines of its spec, `placement` is `EPOCH HOME...` or nothing.
@@ -57,8 +67,9 @@ fn all_objects_of_all_good_files_are_in_force() {
     assert_eq!(refusals, Vec::<String>::new());
     assert_eq!(names(&objects), ["node-0", "node-1", "default/table"]);
     let region = objects.region(RegionId(pagemesh_crds::region_id("default", "table", None))).unwrap();
-    let placement = objects.placement(region).unwrap();
-    assert_eq!((placement.epoch, placement.homes), (1, vec![AgentId(0), AgentId(1)]));
+    let Part { placement, lives, home } = objects.part(region, &life()).unwrap();
+    assert_eq!(lives, []);
+    assert_eq!((placement.epoch, placement.homes, home), (1, vec![AgentId(0), AgentId(1)], true));
     assert_eq!(objects.peers(AgentId(1)).into_keys().collect::<Vec<_>>(), [AgentId(0)]);
     assert!(objects.peers(AgentId(0)).is_empty());
 }
@@ -106,20 +117,24 @@ fn all_that_is_wrong_with_an_object_is_one_refusal() {
 }
 
 #[test]
-fn a_placed_region_keeps_its_shape() {
+fn a_placed_region_changes_with_its_epoch_and_keeps_its_shape() {
     let old = region("t", "size: 64Mi", "2 node-0 node-1");
     for (spec, placement, field) in [
         ("size: 64Mi", "2 node-0 node-1", None),
         ("size: 64Mi", "3 node-0 node-1", None),
+        ("size: 64Mi", "3 node-1 node-0", None),
+        ("size: 64Mi", "3 node-0", None),
+        ("size: 128Mi", "3 node-0 node-1", None),
         ("size: 65536Ki", "2 node-0 node-1", None),
         ("size: 64Mi, coherence: WriteUpdate", "3 node-0 node-1", None),
         ("size: 64Mi, coherence: WriteUpdate", "2 node-0 node-1", Some("spec.coherence")),
         ("size: 32Mi", "2 node-0 node-1", Some("spec.size")),
-        ("size: 128Mi", "3 node-0 node-1", Some("spec.size")),
+        ("size: 32Mi", "3 node-0 node-1", Some("spec.size")),
+        ("size: 128Mi", "2 node-0 node-1", Some("spec.size")),
         ("size: 64Mi, pageSize: 8Ki", "3 node-0 node-1", Some("spec.pageSize")),
         ("size: 64Mi", "1 node-0 node-1", Some("status.placement.epoch")),
-        ("size: 64Mi", "3 node-1 node-0", Some("status.placement.homes")),
-        ("size: 64Mi", "3 node-0", Some("status.placement.homes")),
+        ("size: 64Mi", "2 node-1 node-0", Some("status.placement.homes")),
+        ("size: 64Mi", "2 node-0", Some("status.placement.homes")),
         ("size: 64Mi", "", Some("status.placement")),
     ] {
         let new = region("t", spec, placement);
@@ -170,8 +185,9 @@ fn an_agent_keeps_its_number_and_may_move() {
 #[test]
 fn a_refused_file_takes_effect_not_even_in_part() {
     let old = region("a", "size: 4Ki", "1 x") + &region("b", "size: 4Ki", "1 x");
-    let new =
-        region("a", "size: 4Ki", "2 x") + &region("b", "size: 8Ki", "2 x") + &region("c", "size: 4Ki", "");
+    let new = region("a", "size: 4Ki", "2 x")
+        + &region("b", "size: 8Ki, pageSize: 8Ki", "2 x")
+        + &region("c", "size: 4Ki", "");
     let (objects, refusals) = follow(&[&[("f.yaml", &old)], &[("f.yaml", &new)]]);
     assert_eq!(refusals.len(), 1);
     assert_eq!(objects, follow(&[&[("f.yaml", &old)]]).0);
@@ -189,7 +205,7 @@ fn a_refused_file_takes_effect_not_even_in_part() {
 fn a_file_that_cannot_be_read_counts_as_bad() {
     let (last, _) = follow(&[&[("f.yaml", &agent("node-1", 1, ""))]]);
     let unreadable = Files::from([("f.yaml".to_owned(), Err("cannot be read: no".to_owned()))]);
-    let (objects, refusals) = accept(&last, &unreadable, &me());
+    let (objects, refusals) = accept(&last, &of_files(&unreadable), &me());
     assert_eq!(objects, last);
     assert_eq!(refusals[0].to_string(), "f.yaml: cannot be read: no");
 }
@@ -234,14 +250,13 @@ fn a_region_is_not_ready_while_a_home_is_unknown() {
     let ready = |state: &[(&str, &str)]| {
         let (objects, _) = follow(&[state]);
         let region = objects.region(RegionId(pagemesh_crds::region_id("default", "t", None))).unwrap();
-        objects.placement(region)
+        objects.part(region, &life())
     };
     let unplaced = region("t", "size: 4Ki", "");
-    assert!(ready(&[("t.yaml", &unplaced)]).unwrap_err().contains("no status.placement"));
+    assert_eq!(ready(&[("t.yaml", &unplaced)]), Err(Unplaced::Undecided));
     let node_0 = agent("node-0", 0, "");
-    assert!(
-        ready(&[("t.yaml", &table), ("a.yaml", &node_0)]).unwrap_err().contains("node-1 is not declared")
-    );
+    let unknown = Err(Unplaced::UnknownHome("node-1".into()));
+    assert_eq!(ready(&[("t.yaml", &table), ("a.yaml", &node_0)]), unknown);
     let both = node_0 + &agent("node-1", 1, "");
     assert!(ready(&[("t.yaml", &table), ("a.yaml", &both)]).is_ok());
 }
@@ -267,4 +282,133 @@ fn changes_are_named() {
             "Region default/same removed"
         ]
     );
+}
+
+/// What is in force after the API server has had each of `states` in turn, and what the last was refused for.
+fn follow_api(states: &[&[Region]]) -> (Objects, Vec<String>) {
+    let agents: Vec<_> = (0..3)
+        .map(|id| Agent::new(&format!("node-{id}"), AgentSpec { id: Some(id), agent_pool_name: None }))
+        .collect();
+    let waiting = Agent::new("node-9", AgentSpec::default());
+    let mut objects = Objects::default();
+    let mut refusals = Vec::new();
+    for state in states {
+        let sources = of_api(state.iter(), agents.iter().chain([&waiting]));
+        (objects, refusals) = accept(&objects, &sources, &me());
+    }
+    (objects, refusals.iter().map(ToString::to_string).collect())
+}
+
+/// A Region as the API server has it; homes and previous homes are `AGENT/INCARNATION`.
+fn live(name: &str, uid: &str, epoch: u64, homes: &[&str], previous: &[&str]) -> Region {
+    let home = |text: &&str| {
+        let (agent, incarnation) = text.split_once('/').unwrap();
+        Home { agent: agent.into(), incarnation: Some(incarnation.into()) }
+    };
+    let mut region = Region::new(name, RegionSpec::sized(Quantity::from("64Mi")));
+    (region.metadata.namespace, region.metadata.uid) = (Some("team".into()), Some(uid.into()));
+    region.metadata.generation = Some(4);
+    let placement = Placement {
+        epoch,
+        homes: homes.iter().map(home).collect(),
+        previous: previous.iter().map(home).collect(),
+        size: Some(Quantity::from("32Mi")),
+        coherence: Some(Coherence::WriteUpdate),
+    };
+    region.status = Some(RegionStatus { placement: Some(placement), ..RegionStatus::default() });
+    region
+}
+
+#[test]
+fn what_is_in_force_is_what_the_placement_says() {
+    let (objects, refusals) = follow_api(&[&[live("t", "u1", 3, &["node-1/7", "node-0/11"], &["node-2/5"])]]);
+    assert_eq!(refusals, Vec::<String>::new());
+    assert_eq!(
+        names(&objects),
+        ["node-0", "node-1", "node-2", "team/t"],
+        "an agent without a number is passed over"
+    );
+    let (id, region) = objects.named("team", "t").unwrap();
+    assert_eq!(id, RegionId(pagemesh_crds::region_id("team", "t", Some("u1"))));
+    assert_eq!(
+        (region.size_bytes, region.coherence, region.generation),
+        (32 << 20, Coherence::WriteUpdate, 4)
+    );
+    let Part { placement, lives, home } = objects.part(region, &life()).unwrap();
+    let known = [(1, 7), (0, 0x11), (2, 5)].map(|(id, life)| (AgentId(id), Incarnation(life)));
+    assert_eq!(lives, known);
+    assert_eq!((placement.homes, placement.previous), (vec![AgentId(1), AgentId(0)], vec![AgentId(2)]));
+    assert!(home);
+}
+
+#[test]
+fn a_placement_that_means_an_earlier_life_makes_no_home() {
+    for (homes, previous) in [(&["node-0/10", "node-1/7"][..], &[][..]), (&["node-1/7"], &["node-0/10"])] {
+        let (objects, _) = follow_api(&[&[live("t", "u1", 1, homes, previous)]]);
+        let (_, region) = objects.named("team", "t").unwrap();
+        let error = objects.part(region, &life()).unwrap_err();
+        assert!(error.to_string().contains("earlier life of this agent (10)"), "{error}");
+    }
+    // Another agent's life is its own business.
+    let (objects, _) = follow_api(&[&[live("t", "u1", 1, &["node-1/anything"], &[])]]);
+    let (_, region) = objects.named("team", "t").unwrap();
+    assert!(!objects.part(region, &life()).unwrap().home);
+}
+
+#[test]
+fn previous_homes_may_go_under_the_same_epoch_and_nothing_else_may_change() {
+    let first = live("t", "u1", 2, &["node-0/11"], &["node-1/7"]);
+    for (homes, previous, field) in [
+        (&["node-0/11"][..], &["node-1/7"][..], None),
+        (&["node-0/11"], &[], None),
+        (&["node-0/11"], &["node-2/5"], Some("status.placement.previous")),
+        (&["node-0/12"], &["node-1/7"], Some("status.placement.homes")),
+    ] {
+        let next = live("t", "u1", 2, homes, previous);
+        let (_, refusals) = follow_api(&[&[first.clone()], &[next]]);
+        match field {
+            None => assert_eq!(refusals, Vec::<String>::new()),
+            Some(field) => {
+                assert!(refusals[0].starts_with(&format!("Region team/t, field {field}: ")), "{refusals:?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn a_region_that_is_gone_is_forgotten_and_does_not_come_back() {
+    let one = || live("t", "u1", 5, &["node-0/11"], &[]);
+    let two = || live("t", "u2", 1, &["node-1/7"], &[]);
+    let (before, _) = follow_api(&[&[one()]]);
+    let (gone, _) = follow_api(&[&[one()], &[]]);
+    assert!(gone.regions.is_empty() && gone.named("team", "t").is_none());
+    let log: Vec<_> = changes(&before, &gone).iter().map(ToString::to_string).collect();
+    assert_eq!(log, ["Region team/t removed"]);
+
+    // One of the same name is another region, whether or not its absence was seen in between.
+    for states in [&[&[one()][..], &[], &[two()]][..], &[&[one()], &[two()]]] {
+        let (objects, refusals) = follow_api(states);
+        assert_eq!(refusals, Vec::<String>::new());
+        let (id, region) = objects.named("team", "t").unwrap();
+        assert_eq!((objects.regions.len(), region.uid.as_deref()), (1, Some("u2")));
+        assert_eq!(id, RegionId(pagemesh_crds::region_id("team", "t", Some("u2"))));
+    }
+    let (objects, refusals) = follow_api(&[&[one()], &[], &[one()]]);
+    assert!(refusals[0].starts_with("Region team/t, field metadata.uid: "), "{refusals:?}");
+    assert!(objects.regions.is_empty());
+}
+
+#[test]
+fn two_regions_of_one_name_do_not_live_side_by_side() {
+    let text =
+        |uid: &str| region("t", "size: 4Ki", "1 node-0").replace("name: t", &format!("name: t, uid: {uid}"));
+    let (objects, refusals) =
+        follow(&[&[("a.yaml", &text("u1"))], &[("a.yaml", &text("u1")), ("b.yaml", &text("u2"))]]);
+    assert_eq!(
+        refusals,
+        [
+            "b.yaml, Region default/t, field metadata.name: is declared in a.yaml already: remove one of the two"
+        ]
+    );
+    assert_eq!(names(&objects), ["default/t"]);
 }

@@ -1,8 +1,9 @@
 //! What a new state of the objects changes, for the log.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use pagemesh_protocol::RegionId;
+use pagemesh_crds::ValidRegion;
 
 use super::{Declared, Objects};
 
@@ -39,22 +40,37 @@ impl fmt::Display for Change {
     }
 }
 
-/// Lists the differences, in the order of names. Moving an object to another file is none.
+/// Lists the differences, in the order of names. Moving an object to another source is none.
 #[must_use]
 pub fn changes(old: &Objects, new: &Objects) -> Vec<Change> {
-    // Objects are never forgotten, so whatever the old state knows the new one knows too.
-    let regions = new.regions.iter().filter_map(|(id, declared): (&RegionId, _)| {
-        let what = difference(old.regions.get(id), declared)?;
-        let name = format!("{}/{}", declared.object.namespace, declared.object.name);
-        Some(Change { kind: "Region", name, what })
+    let region_name =
+        |declared: &Declared<ValidRegion>| format!("{}/{}", declared.object.namespace, declared.object.name);
+    let regions = differences(&old.regions, &new.regions).map(|(_, declared, what)| Change {
+        kind: "Region",
+        name: region_name(declared),
+        what,
     });
-    let agents = new.agents.iter().filter_map(|(name, declared)| {
-        let what = difference(old.agents.get(name), declared)?;
-        Some(Change { kind: "Agent", name: name.clone(), what })
+    let agents = differences(&old.agents, &new.agents).map(|(name, _, what)| Change {
+        kind: "Agent",
+        name: name.clone(),
+        what,
     });
     let mut changes: Vec<_> = regions.chain(agents).collect();
     changes.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     changes
+}
+
+fn differences<'a, K: Ord, T: PartialEq>(
+    old: &'a BTreeMap<K, Declared<T>>,
+    new: &'a BTreeMap<K, Declared<T>>,
+) -> impl Iterator<Item = (&'a K, &'a Declared<T>, What)> {
+    let there = new.iter().filter_map(|(key, declared)| {
+        let what = difference(old.get(key), declared)?;
+        Some((key, declared, what))
+    });
+    // Those that were forgotten altogether.
+    let gone = old.iter().filter(|(key, declared)| declared.present && !new.contains_key(key));
+    there.chain(gone.map(|(key, declared)| (key, declared, What::Removed)))
 }
 
 fn difference<T: PartialEq>(old: Option<&Declared<T>>, new: &Declared<T>) -> Option<What> {

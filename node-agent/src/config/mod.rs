@@ -1,18 +1,26 @@
-//! What there is to serve: Region and Agent objects, read from a directory and followed as they change.
+//! What there is to serve: Region and Agent objects, from a directory or from the API server, followed as they change.
 //!
-//! `files` reads texts, `objects` holds what is in force, `accept` decides (purely) what of the texts comes into
-//! force, `watch` joins the three.
+//! Two sources, one judge. `files` and `watch` read and follow a directory, `api` follows the API server; either gives
+//! `source`s. `accept` and `follow` decide (purely) what of them comes into force, `objects` holds that, `in_force` goes
+//! from one state to the next.
 
 mod accept;
+mod api;
 mod changes;
 mod files;
+mod follow;
+mod in_force;
 mod objects;
+mod source;
 mod watch;
 
 pub use accept::{Refusal, accept};
+pub use api::{Api, OwnAgent};
 pub use changes::{Change, changes};
 pub use files::{Files, Text, read};
-pub use objects::{Declared, Objects};
+pub use in_force::InForce;
+pub use objects::{Declared, Life, Objects, Part, Unplaced};
+pub use source::{Source, Sources, Unreadable, of_api, of_files};
 pub use watch::{ConfigError, Watch};
 
 use pagemesh_protocol::AgentId;

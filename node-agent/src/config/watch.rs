@@ -1,6 +1,5 @@
 //! Follows the objects directory.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +8,9 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::error;
 
-use super::{Files, Me, Objects, Refusal, Text, accept, changes, read};
+use super::{InForce, Me, Objects, of_files, read};
 
 /// Writers often take several steps (write, close, rename; one file, then the next): wait until they have paused.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,13 +42,11 @@ pub enum ConfigError {
     },
 }
 
-/// The directory, what of it is in force, and what has been said about the rest.
+/// The directory, and what of it is in force.
 #[derive(Debug)]
 pub struct Watch {
     dir: PathBuf,
-    me: Me,
-    in_force: Arc<Objects>,
-    complaints: Complaints,
+    in_force: InForce,
     /// The directory could not be read the last time.
     unreadable: bool,
     changed: mpsc::Receiver<()>,
@@ -80,21 +77,19 @@ impl Watch {
         let files = read(dir).map_err(|source| ConfigError::Read { dir: dir.into(), source })?;
         let mut this = Watch {
             dir: dir.into(),
-            me,
-            in_force: Arc::default(),
-            complaints: Complaints::default(),
+            in_force: InForce::new(me),
             unreadable: false,
             changed,
             _watcher: watcher?,
         };
-        this.take(files);
+        this.in_force.take(&of_files(&files));
         Ok(this)
     }
 
     /// What is in force.
     #[must_use]
     pub fn in_force(&self) -> Arc<Objects> {
-        Arc::clone(&self.in_force)
+        self.in_force.objects()
     }
 
     /// Publishes every new state, until nobody listens.
@@ -114,7 +109,7 @@ impl Watch {
             match files.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 Ok(files) => {
                     self.unreadable = false;
-                    if self.take(files) {
+                    if self.in_force.take(&of_files(&files)) {
                         publish.send_replace(self.in_force());
                     }
                 }
@@ -131,27 +126,6 @@ impl Watch {
             }
         }
     }
-
-    /// Takes a new reading of the directory; whether anything is in force now that was not.
-    fn take(&mut self, files: Files) -> bool {
-        let (next, refusals) = accept(&self.in_force, &files, &self.me);
-        for refusal in self.complaints.news(&files, refusals) {
-            warn!(
-                file = refusal.file,
-                object = refusal.object,
-                line = refusal.line,
-                field = refusal.field,
-                reason = refusal.reason,
-                "refused a file; what was last good of it stays in force"
-            );
-        }
-        let changes = changes(&self.in_force, &next);
-        for change in &changes {
-            info!("{change}");
-        }
-        self.in_force = Arc::new(next);
-        !changes.is_empty()
-    }
 }
 
 /// Reading a file is also reported; to react to our own reading would never end.
@@ -164,28 +138,6 @@ fn is_change(kind: EventKind) -> bool {
         | EventKind::Modify(_)
         | EventKind::Remove(_)
         | EventKind::Other => true,
-    }
-}
-
-/// Refusals that have been logged, so that each change of a file is complained about once.
-#[derive(Debug, Default)]
-struct Complaints(BTreeMap<String, (Text, Refusal)>);
-
-impl Complaints {
-    /// Those of `refusals` that are news: the file or what is wrong with it has changed.
-    fn news(&mut self, files: &Files, refusals: Vec<Refusal>) -> Vec<Refusal> {
-        let mut next = BTreeMap::new();
-        let mut news = Vec::new();
-        for refusal in refusals {
-            let Some(text) = files.get(&refusal.file) else { continue };
-            let complaint = (text.clone(), refusal.clone());
-            if self.0.get(&refusal.file) != Some(&complaint) {
-                news.push(refusal.clone());
-            }
-            next.insert(refusal.file, complaint);
-        }
-        self.0 = next;
-        news
     }
 }
 

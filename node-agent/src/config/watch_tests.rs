@@ -7,25 +7,6 @@ use super::*;
 const NODE_1: &str =
     "apiVersion: pagemesh.io/v1alpha1\nkind: Agent\nmetadata: {name: node-1}\nspec: {id: 1}\n";
 
-fn refusal(reason: &str) -> Refusal {
-    Refusal { file: "a.yaml".into(), line: None, object: None, field: None, reason: reason.into() }
-}
-
-#[test]
-fn each_change_of_a_bad_file_is_complained_about_once() {
-    let mut complaints = Complaints::default();
-    let mut tell = |text: &str, refusals: &[&str]| {
-        let files = Files::from([("a.yaml".to_owned(), Ok(text.to_owned()))]);
-        complaints.news(&files, refusals.iter().map(|reason| refusal(reason)).collect()).len()
-    };
-    assert_eq!(tell("one", &["bad"]), 1);
-    assert_eq!(tell("one", &["bad"]), 0, "the same again");
-    assert_eq!(tell("two", &["bad"]), 1, "changed and still bad");
-    assert_eq!(tell("two", &["bad because of another file"]), 1);
-    assert_eq!(tell("three", &[]), 0);
-    assert_eq!(tell("two", &["bad because of another file"]), 1, "bad again after it was good");
-}
-
 #[test]
 fn reading_is_no_change() {
     use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};

@@ -1,17 +1,20 @@
 //! Who is attached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use pagemesh_protocol::RegionId;
 use tokio::sync::oneshot;
 
 use super::Control;
 use crate::shard::{AttachmentId, Command};
 
-/// A process that is attached to a region, for people to look at.
+/// A process that is attached to a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// The region, as `namespace/name`.
+    /// The region.
+    pub id: RegionId,
+    /// The same, as `namespace/name`.
     pub region: String,
     /// The process; 0 if it is in a PID namespace that the agent cannot see.
     pub pid: u32,
@@ -19,6 +22,8 @@ pub struct Attached {
     pub uid: u32,
     /// Its name, as it was when it attached.
     pub command: String,
+    /// UID of the pod that it is in, if it is in one.
+    pub pod: Option<String>,
     /// How much of the region it has mapped.
     pub mapped_bytes: u64,
 }
@@ -55,6 +60,24 @@ impl Attachments {
         }
     }
 
+    /// Ends all attachments to the regions that `chosen` chooses.
+    pub(super) fn end_where(&mut self, chosen: impl Fn(RegionId) -> bool, reason: &str) {
+        for entry in self.entries.values_mut().filter(|entry| chosen(entry.attached.id)) {
+            if let Some(sender) = entry.ended.take() {
+                let _ = sender.send(reason.to_owned());
+            }
+        }
+    }
+
+    /// The regions that somebody is attached to.
+    pub(super) fn regions(&self) -> BTreeSet<RegionId> {
+        self.entries.values().map(|entry| entry.attached.id).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn list(&self) -> Vec<(AttachmentId, Attached)> {
         self.entries.iter().map(|(id, entry)| (*id, entry.attached.clone())).collect()
     }
@@ -82,6 +105,12 @@ impl Attachment {
         self.id
     }
 
+    /// Bytes of the file of its region by now; `None` if the region is gone. Shards have been told of all of them.
+    #[must_use]
+    pub fn file_len(&self, region: RegionId) -> Option<u64> {
+        self.control.lock().regions.file_len(region)
+    }
+
     /// Notes how much is mapped.
     pub fn set_mapped_bytes(&self, bytes: u64) {
         if let Some(entry) = self.control.lock().attachments.entries.get_mut(&self.id) {
@@ -96,5 +125,6 @@ impl Drop for Attachment {
             shard.send(Command::Detach { attachment: self.id });
         }
         self.control.lock().attachments.entries.remove(&self.id);
+        self.control.note_change();
     }
 }

@@ -3,25 +3,50 @@
 //! [`Control`] is the one place where these meet the shards. It never waits: it holds its lock for a look-up or a few
 //! sends, and whoever needs an answer from a shard awaits it outside.
 
+mod admission;
 mod attachments;
 mod regions;
 mod survey;
 
+pub use admission::{Admission, Denied};
 pub use attachments::{Attached, Attachment, GivenUp};
 pub(crate) use regions::FILE_PREFIX;
-pub use regions::{Admission, Denied, RegionState};
-pub use survey::{Survey, survey};
+pub use regions::OpenRegion;
+pub use survey::{RegionSurvey, Survey, survey};
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
-use pagemesh_protocol::AgentId;
+use pagemesh_crds::ValidRegion;
+use pagemesh_protocol::{AgentId, RegionId};
+use tokio::sync::watch;
 
-use crate::config::{Me, Objects};
-use crate::shard::{AttachmentId, ShardHandle};
+use crate::config::{Life, Me, Objects};
+use crate::shard::{AttachmentId, Command, ShardHandle};
 
 use attachments::Attachments;
 use regions::Regions;
+
+/// What attachments are told whose region is deleted.
+const DELETED: &str = "the region was deleted";
+/// What attachments are told when the agent ends.
+const ENDING: &str = "the agent of this node ends";
+
+/// A declared region, and what it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionState {
+    /// Its identity.
+    pub id: RegionId,
+    /// As declared.
+    pub region: ValidRegion,
+    /// Why programs cannot use it, if they cannot.
+    pub not_ready: Option<String>,
+    /// Why this agent is not what the placement says that it is, if so.
+    pub problem: Option<String>,
+    /// What there is of it here, if it is open.
+    pub open: Option<OpenRegion>,
+}
 
 /// The state of the control path.
 #[derive(Debug)]
@@ -29,6 +54,8 @@ pub struct Control {
     me: Me,
     shards: Vec<ShardHandle>,
     state: Mutex<State>,
+    /// Counts: somebody attached or detached, other objects came into force, a region was left.
+    changed: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -36,18 +63,22 @@ struct State {
     objects: Arc<Objects>,
     regions: Regions,
     attachments: Attachments,
+    stopping: bool,
 }
 
 impl Control {
-    /// An agent that serves nothing yet. Region files will be made in `memory_dir`.
+    /// An agent that serves nothing yet, in a life that is called so in objects. Region files will be made in
+    /// `memory_dir`.
     #[must_use]
-    pub fn new(me: Me, shards: Vec<ShardHandle>, memory_dir: PathBuf) -> Control {
+    pub fn new(me: Me, incarnation: String, shards: Vec<ShardHandle>, memory_dir: PathBuf) -> Control {
+        let life = Life { name: me.name.clone(), incarnation };
         let state = State {
             objects: Arc::default(),
-            regions: Regions::new(me.id, memory_dir),
+            regions: Regions::new(life, memory_dir),
             attachments: Attachments::default(),
+            stopping: false,
         };
-        Control { me, shards, state: Mutex::new(state) }
+        Control { me, shards, state: Mutex::new(state), changed: watch::Sender::new(0) }
     }
 
     /// Who this agent is.
@@ -68,16 +99,30 @@ impl Control {
         Arc::clone(&self.lock().objects)
     }
 
-    /// Brings new objects into force: opens the regions that this agent homes, and tells the shards of new placements.
+    /// Brings new objects into force: opens the regions that this agent homes, tells the shards of new placements, and
+    /// drops what is gone for good.
     pub fn apply(&self, objects: Arc<Objects>) {
         let mut state = self.lock();
-        state.regions.apply(&objects, &self.shards);
+        let gone = state.regions.apply(&objects, &self.shards);
+        state.attachments.end_where(|region| gone.contains(&region), DELETED);
         state.objects = objects;
+        drop(state);
+        self.note_change();
+    }
+
+    /// Tells of every change of what is held here.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn note_change(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Forgets all regions, once the shards have ended: their files go with the last who knows them.
     pub fn close(&self) {
-        self.lock().regions.close();
+        self.lock().regions.close_all();
     }
 
     /// Looks a region up for a program, and opens it if this is its first use on this node.
@@ -88,13 +133,22 @@ impl Control {
     pub fn admit(&self, name: &str) -> Result<Admission, Denied> {
         let mut state = self.lock();
         let state = &mut *state;
+        if state.stopping {
+            return Err(Denied::Stopping);
+        }
         state.regions.admit(name, &state.objects, &self.shards)
+    }
+
+    /// Lets nobody attach any more.
+    pub fn stop_admitting(&self) {
+        self.lock().stopping = true;
     }
 
     /// Enters a new attachment. It ends when the returned [`Attachment`] is dropped.
     #[must_use]
     pub fn attach(self: &Arc<Control>, attached: Attached) -> (Attachment, GivenUp) {
         let (id, given_up) = self.lock().attachments.enter(attached);
+        self.note_change();
         (Attachment::new(Arc::clone(self), id), given_up)
     }
 
@@ -103,23 +157,82 @@ impl Control {
         self.lock().attachments.end(attachment, reason);
     }
 
+    /// Ends all attachments.
+    pub fn end_attachments(&self) {
+        self.lock().attachments.end_where(|_| true, ENDING);
+    }
+
+    /// Whether nobody is attached, and the shards have been told so.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.lock().attachments.is_empty()
+    }
+
     /// Everyone who is attached.
     #[must_use]
     pub fn attachments(&self) -> Vec<(AttachmentId, Attached)> {
         self.lock().attachments.list()
     }
 
-    /// The regions that are declared, and whether programs can use them.
+    /// Begins to leave what nobody has needed here for a while. To be called now and then.
+    pub fn tidy(&self, now: Instant) {
+        let mut state = self.lock();
+        let attached = state.attachments.regions();
+        state.regions.tidy(now, &attached, &self.shards);
+    }
+
+    /// Begins to leave every region of which this agent is no home.
+    pub fn leave_all(&self) {
+        self.lock().regions.leave_all(&self.shards);
+    }
+
+    /// A shard has left a region.
+    pub fn left(&self, shard: u16, region: RegionId, attempt: u64) {
+        self.lock().regions.left(shard, region, attempt, &self.shards);
+        self.note_change();
+    }
+
+    /// Regions that are being left.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.lock().regions.leaving()
+    }
+
+    /// Takes note of the epochs that have taken effect.
+    pub fn note_settled(&self, survey: &Survey) {
+        let mut state = self.lock();
+        for (id, region) in survey.regions.iter().filter(|(_, region)| region.settled) {
+            state.regions.settled(*id, region.epoch);
+        }
+    }
+
+    /// The regions that are declared, in the order of their names, and what they are here.
     #[must_use]
     pub fn regions(&self) -> Vec<RegionState> {
         let state = self.lock();
-        state.regions.list(&state.objects)
+        let State { objects, regions, .. } = &*state;
+        let of = |(id, region): (RegionId, &ValidRegion)| RegionState {
+            id,
+            not_ready: regions.not_ready(id, region, objects),
+            problem: regions.problem(id, region, objects),
+            open: regions.get(id),
+            region: region.clone(),
+        };
+        let mut all: Vec<_> = objects.regions().map(of).collect();
+        all.sort_by(|a, b| (&a.region.namespace, &a.region.name).cmp(&(&b.region.namespace, &b.region.name)));
+        all
     }
 
     /// The other agents that are declared.
     #[must_use]
     pub fn peers(&self) -> Vec<pagemesh_crds::ValidAgent> {
         self.objects().agents().filter(|agent| AgentId(agent.id) != self.me.id).cloned().collect()
+    }
+
+    /// Ends the shards, and waits until they have ended.
+    pub fn stop_shards(&self) {
+        self.shards.iter().for_each(|shard| shard.send(Command::Stop));
+        self.shards.iter().for_each(ShardHandle::join);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,94 +1,83 @@
 //! The regions that are open on this node: those that have a file here and that the shards know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pagemesh_crds::{NAMESPACE_DEFAULT, ValidRegion};
-use pagemesh_protocol::{AgentId, Coherence, Placement, RegionConfig, RegionId};
-use tracing::{error, info};
+use pagemesh_protocol::{Coherence, Placement, RegionConfig, RegionId};
+use pagemesh_telemetry::continue_from;
+use tracing::{Span, error, info, info_span};
 
-use crate::config::Objects;
+use super::admission::{Admission, Denied};
+use crate::config::{Life, Objects, Part, Unplaced};
 use crate::memory::RegionFile;
 use crate::shard::{Command, ShardHandle};
 
 /// How the names of region files begin.
 pub(crate) const FILE_PREFIX: &str = "region-";
 
-/// What a program gets to be attached to a region.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// Its identity.
-    pub region: RegionId,
-    /// `namespace/name`.
-    pub name: String,
-    /// Bytes of data, without the header page.
-    pub size: u64,
-    /// Bytes of a page.
-    pub page_size: u64,
-    /// Its memory on this node.
-    pub file: Arc<RegionFile>,
-}
-
-/// Why a program cannot be attached to a region. Each is a sentence for the program's log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// It is not declared.
-    #[error("region {0} is not declared: add a Region object of that name")]
-    Unknown(String),
-    /// It is declared but cannot be used.
-    #[error("region {name} is not ready: {reason}")]
-    NotReady {
-        /// `namespace/name`.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// A declared region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegionState {
-    /// As declared.
-    pub region: ValidRegion,
-    /// Why programs cannot use it, if they cannot.
-    pub not_ready: Option<String>,
-}
+/// For how long a region that is neither homed nor attached here stays open: most programs that end are started again.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// A region that the shards know.
 #[derive(Debug)]
 struct Open {
     file: Arc<RegionFile>,
-    config: RegionConfig,
     placement: Placement,
+    /// A placement names this agent.
+    home: bool,
+    /// Since when nobody has needed it here.
+    idle: Option<Instant>,
+    /// The attempt to leave it that is under way, and the shards that have not left yet.
+    leaving: Option<(u64, BTreeSet<u16>)>,
+    /// The change to this epoch, until it has taken effect.
+    span: Option<Span>,
+}
+
+/// An open region, for the status and for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRegion {
+    /// Epoch of the placement that the shards were told last.
+    pub epoch: u64,
+    /// Whether a placement names this agent.
+    pub home: bool,
+    /// Bytes of memory that its pages take here.
+    pub resident_bytes: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Regions {
-    me: AgentId,
+    life: Life,
     memory_dir: PathBuf,
     open: BTreeMap<RegionId, Open>,
-    /// Regions whose file could not be made, and why. Tried again at the next use.
+    /// Regions whose file could not be made or enlarged, and why. Tried again at the next use.
     failed: BTreeMap<RegionId, String>,
+    attempts: u64,
 }
 
 impl Regions {
-    pub(super) fn new(me: AgentId, memory_dir: PathBuf) -> Regions {
-        Regions { me, memory_dir, open: BTreeMap::new(), failed: BTreeMap::new() }
+    pub(super) fn new(life: Life, memory_dir: PathBuf) -> Regions {
+        Regions { life, memory_dir, open: BTreeMap::new(), failed: BTreeMap::new(), attempts: 0 }
     }
 
-    pub(super) fn apply(&mut self, objects: &Objects, shards: &[ShardHandle]) {
-        for (id, declared) in objects.regions.iter().filter(|(_, declared)| declared.present) {
-            let region = &declared.object;
-            let Ok(placement) = objects.placement(region) else { continue };
+    /// Brings new objects into force. Returns the regions that are gone for good.
+    pub(super) fn apply(&mut self, objects: &Objects, shards: &[ShardHandle]) -> Vec<RegionId> {
+        let gone: Vec<RegionId> =
+            self.open.keys().filter(|id| !objects.regions.contains_key(id)).copied().collect();
+        gone.iter().for_each(|id| self.close(*id, shards));
+        self.failed.retain(|id, _| objects.regions.contains_key(id));
+        for (id, region) in objects.regions() {
+            let Ok(part) = objects.part(region, &self.life) else { continue };
             // A home serves its directory whether or not anyone is attached here; elsewhere a region costs nothing
             // until its first use.
-            let opened = self.open.contains_key(id);
-            if opened || placement.homes.contains(&self.me) {
+            if self.open.contains_key(&id) || part.home {
                 // The reason stays in `failed`, and has been logged.
-                let _ = self.open(*id, region, placement, shards);
+                let _ = self.open(id, region, part, shards);
             }
         }
+        gone
     }
 
     pub(super) fn admit(
@@ -102,35 +91,125 @@ impl Regions {
         let Some((id, region)) = objects.named(namespace, name) else {
             return Err(Denied::Unknown(full));
         };
-        let placement = objects.placement(region);
-        let opened = placement.and_then(|placement| self.open(id, region, placement, shards));
-        match opened {
-            Ok(file) => Ok(Admission {
-                region: id,
-                name: full,
-                size: region.size_bytes,
-                page_size: region.page_size_bytes,
-                file,
-            }),
+        if region.deleting {
+            let reason = "it is being deleted, and nobody may attach any more".into();
+            return Err(Denied::NotReady { name: full, reason });
+        }
+        let part = objects.part(region, &self.life).map_err(|error| error.to_string());
+        match part.and_then(|part| self.open(id, region, part, shards)) {
+            Ok(file) => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    (open.idle, open.leaving) = (None, None);
+                }
+                Ok(Admission {
+                    region: id,
+                    name: full,
+                    size: file.len() - region.page_size_bytes,
+                    page_size: region.page_size_bytes,
+                    file,
+                    traceparent: region.traceparent.clone(),
+                })
+            }
             Err(reason) => Err(Denied::NotReady { name: full, reason }),
         }
     }
 
-    pub(super) fn list(&self, objects: &Objects) -> Vec<RegionState> {
-        let present = objects.regions.iter().filter(|(_, declared)| declared.present);
-        let state = |(id, declared): (&RegionId, &crate::config::Declared<ValidRegion>)| {
-            let region = declared.object.clone();
-            let not_ready = objects.placement(&region).err().or_else(|| self.failed.get(id).cloned());
-            RegionState { region, not_ready }
-        };
-        let mut regions: Vec<_> = present.map(state).collect();
-        regions.sort_by(|a, b| {
-            (&a.region.namespace, &a.region.name).cmp(&(&b.region.namespace, &b.region.name))
-        });
-        regions
+    /// Why programs cannot use a declared region here, if they cannot.
+    pub(super) fn not_ready(&self, id: RegionId, region: &ValidRegion, objects: &Objects) -> Option<String> {
+        let unplaced = objects.part(region, &self.life).err();
+        unplaced.map(|error| error.to_string()).or_else(|| self.failed.get(&id).cloned())
     }
 
-    pub(super) fn close(&mut self) {
+    /// Why this agent is not what a placement says that it is, if so.
+    pub(super) fn problem(&self, id: RegionId, region: &ValidRegion, objects: &Objects) -> Option<String> {
+        let failed = || self.failed.get(&id).cloned();
+        match objects.part(region, &self.life) {
+            Ok(_) => failed(),
+            Err(error @ Unplaced::EarlierLife { .. }) => Some(error.to_string()),
+            // Nobody's trouble but that of those that are named.
+            Err(error @ Unplaced::UnknownHome(_)) => {
+                let named = region.placement.as_ref().is_some_and(|p| self.life.is_named_by(p));
+                named.then(|| error.to_string())
+            }
+            Err(Unplaced::Undecided) => failed(),
+        }
+    }
+
+    pub(super) fn get(&self, id: RegionId) -> Option<OpenRegion> {
+        self.open.get(&id).map(|open| OpenRegion {
+            epoch: open.placement.epoch,
+            home: open.home,
+            resident_bytes: open.file.resident_bytes(),
+        })
+    }
+
+    pub(super) fn file_len(&self, id: RegionId) -> Option<u64> {
+        self.open.get(&id).map(|open| open.file.len())
+    }
+
+    /// The change to the epoch that the shards act on has taken effect.
+    pub(super) fn settled(&mut self, id: RegionId, epoch: u64) {
+        if let Some(open) = self.open.get_mut(&id).filter(|open| open.placement.epoch <= epoch) {
+            open.span = None;
+        }
+    }
+
+    /// Begins to leave what nobody has needed here for a while.
+    pub(super) fn tidy(&mut self, now: Instant, attached: &BTreeSet<RegionId>, shards: &[ShardHandle]) {
+        let mut idle = Vec::new();
+        for (id, open) in &mut self.open {
+            if open.home || attached.contains(id) {
+                (open.idle, open.leaving) = (None, None);
+            } else {
+                let since = *open.idle.get_or_insert(now);
+                if open.leaving.is_none() && now.duration_since(since) >= IDLE_MAX {
+                    idle.push(*id);
+                }
+            }
+        }
+        idle.into_iter().for_each(|id| self.leave(id, shards));
+    }
+
+    /// Begins to leave every region of which this agent is no home.
+    pub(super) fn leave_all(&mut self, shards: &[ShardHandle]) {
+        let all: Vec<RegionId> =
+            self.open.iter().filter(|(_, o)| !o.home && o.leaving.is_none()).map(|(id, _)| *id).collect();
+        all.into_iter().for_each(|id| self.leave(id, shards));
+    }
+
+    /// Regions that are being left.
+    pub(super) fn leaving(&self) -> usize {
+        self.open.values().filter(|open| open.leaving.is_some()).count()
+    }
+
+    fn leave(&mut self, region: RegionId, shards: &[ShardHandle]) {
+        let Some(open) = self.open.get_mut(&region) else { return };
+        self.attempts += 1;
+        let attempt = self.attempts;
+        open.leaving = Some((attempt, (0..shards.len() as u16).collect()));
+        shards.iter().for_each(|shard| shard.send(Command::Leave { region, attempt }));
+    }
+
+    /// A shard has left a region. With the last of them it is closed.
+    pub(super) fn left(&mut self, shard: u16, region: RegionId, attempt: u64, shards: &[ShardHandle]) {
+        let leaving = self.open.get_mut(&region).and_then(|open| open.leaving.as_mut());
+        // If a program has come since then, it stays open.
+        let Some((_, waiting)) = leaving.filter(|(current, _)| *current == attempt) else { return };
+        waiting.remove(&shard);
+        if waiting.is_empty() {
+            self.close(region, shards);
+        }
+    }
+
+    fn close(&mut self, region: RegionId, shards: &[ShardHandle]) {
+        let Some(open) = self.open.remove(&region) else { return };
+        shards.iter().for_each(|shard| shard.send(Command::Drop { region }));
+        // The name at once, for it may be opened again before the shards have let go of the file.
+        open.file.remove();
+        info!(file = %open.file.path().display(), "closed a region");
+    }
+
+    pub(super) fn close_all(&mut self) {
         self.open.clear();
     }
 
@@ -139,44 +218,75 @@ impl Regions {
         &mut self,
         id: RegionId,
         region: &ValidRegion,
-        placement: Placement,
+        part: Part,
         shards: &[ShardHandle],
     ) -> Result<Arc<RegionFile>, String> {
+        let Part { placement, lives, home } = part;
         // The header page comes first.
         let pages = 1 + region.size_bytes / region.page_size_bytes;
-        let config = RegionConfig { pages, coherence: coherence(region.coherence) };
-        let file = match self.open.get(&id) {
-            Some(open) if open.config == config && open.placement == placement => {
+        let len = pages * region.page_size_bytes;
+        let file = match self.open.get_mut(&id) {
+            // That all pages have moved, which changes `previous` alone, shards know by themselves.
+            Some(open) if open.placement.epoch >= placement.epoch => {
+                open.home = home;
                 return Ok(Arc::clone(&open.file));
             }
-            Some(open) => Arc::clone(&open.file),
-            None => self.create(id, region, pages * region.page_size_bytes)?,
+            Some(_) => self.enlarge(id, len)?,
+            None => self.create(id, region, len)?,
         };
-        let page_size = u32::try_from(region.page_size_bytes).expect("a page has at most 2 MiB");
-        for shard in shards {
-            let (file, placement) = (Arc::clone(&file), placement.clone());
-            shard.send(Command::Region { region: id, file, page_size, config, placement });
+        let (namespace, name, epoch) = (&region.namespace, &region.name, placement.epoch);
+        let span = info_span!("epoch", region = format!("{namespace}/{name}"), epoch, home);
+        if let Some(traceparent) = &region.traceparent {
+            continue_from(&span, traceparent);
         }
-        self.open.insert(id, Open { file: Arc::clone(&file), config, placement });
+        span.in_scope(|| {
+            let config = RegionConfig { pages, coherence: coherence(region.coherence) };
+            let page_size = u32::try_from(region.page_size_bytes).expect("a page has at most 2 MiB");
+            for shard in shards {
+                let (file, placement, lives) = (Arc::clone(&file), placement.clone(), lives.clone());
+                shard.send(Command::Region { region: id, file, page_size, config, placement, lives });
+            }
+        });
+        let open =
+            Open { file: Arc::clone(&file), placement, home, idle: None, leaving: None, span: Some(span) };
+        self.open.insert(id, open);
         Ok(file)
     }
 
+    /// The file comes first: whoever sees a shard serve a page of it finds the page in it.
+    fn enlarge(&mut self, id: RegionId, len: u64) -> Result<Arc<RegionFile>, String> {
+        let file = Arc::clone(&self.open[&id].file);
+        match if len > file.len() { file.grow(len) } else { Ok(()) } {
+            Ok(()) => {
+                self.failed.remove(&id);
+                Ok(file)
+            }
+            Err(error) => Err(self.fail(id, format!("its file cannot be enlarged: {error}"))),
+        }
+    }
+
     fn create(&mut self, id: RegionId, region: &ValidRegion, len: u64) -> Result<Arc<RegionFile>, String> {
-        // Labels have no dots, so no two regions share a file.
-        let name = format!("{FILE_PREFIX}{}.{}", region.namespace, region.name);
+        // Labels have no dots, so no two regions share a file; of several that have one name after the other each has
+        // a number of its own.
+        let mut name = format!("{FILE_PREFIX}{}.{}", region.namespace, region.name);
+        if region.uid.is_some() {
+            name.push_str(&format!(".{:016x}", id.0));
+        }
         match RegionFile::create(&self.memory_dir, &name, len) {
             Ok(file) => {
                 info!(region.namespace, region.name, bytes = len, "opened the region");
                 self.failed.remove(&id);
                 Ok(Arc::new(file))
             }
-            Err(error) => {
-                let reason = format!("its file cannot be made: {error}");
-                error!(region.namespace, region.name, reason, "cannot open the region");
-                self.failed.insert(id, reason.clone());
-                Err(reason)
-            }
+            Err(error) => Err(self.fail(id, format!("its file cannot be made: {error}"))),
         }
+    }
+
+    fn fail(&mut self, id: RegionId, reason: String) -> String {
+        if self.failed.insert(id, reason.clone()).as_ref() != Some(&reason) {
+            error!(region = id.0, reason, "cannot open a region");
+        }
+        reason
     }
 }
 

@@ -7,7 +7,7 @@ use pagemesh_protocol::{AgentId, RegionId};
 use tokio::sync::oneshot;
 
 use super::Control;
-use crate::shard::{Command, Report};
+use crate::shard::{Command, RegionReport, Report};
 
 /// A shard that takes longer than this to answer is stuck: it answers between two batches of faults.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,8 +17,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Survey {
     /// Peers that every shard is connected to.
     pub connected: BTreeSet<AgentId>,
-    /// Per region: pages that this node may read, and pages that it may write.
-    pub pages: BTreeMap<RegionId, (u64, u64)>,
+    /// The regions that the shards know.
+    pub regions: BTreeMap<RegionId, RegionSurvey>,
+}
+
+/// What all shards of this agent hold of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionSurvey {
+    /// Pages that this node may read.
+    pub shared: u64,
+    /// Pages that this node may write.
+    pub exclusive: u64,
+    /// Epoch of the placement that all shards act on, at least.
+    pub epoch: u64,
+    /// Every shard has all directory entries that it should have under its placement.
+    pub settled: bool,
 }
 
 /// Asks all shards at once and adds up what they say.
@@ -51,9 +64,15 @@ fn sum(reports: &[Report]) -> Survey {
     let everywhere = |peer: &AgentId| reports.iter().all(|report| report.peers.contains(peer));
     survey.connected = reports.iter().flat_map(|report| &report.peers).copied().filter(everywhere).collect();
     for region in reports.iter().flat_map(|report| &report.regions) {
-        let (shared, exclusive) = survey.pages.entry(region.region).or_default();
-        *shared += region.shared;
-        *exclusive += region.exclusive;
+        let RegionReport { region, shared, exclusive, epoch, settled } = *region;
+        let all = survey.regions.entry(region).or_insert(RegionSurvey {
+            shared: 0,
+            exclusive: 0,
+            epoch,
+            settled: true,
+        });
+        (all.shared, all.exclusive) = (all.shared + shared, all.exclusive + exclusive);
+        (all.epoch, all.settled) = (all.epoch.min(epoch), all.settled && settled);
     }
     survey
 }
@@ -61,21 +80,25 @@ fn sum(reports: &[Report]) -> Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::RegionReport;
 
     #[test]
     fn a_peer_counts_as_connected_when_every_shard_says_so() {
-        let region = |region, shared, exclusive| RegionReport { region: RegionId(region), shared, exclusive };
+        let region = |region, shared, exclusive, epoch, settled| {
+            let region = RegionId(region);
+            RegionReport { region, shared, exclusive, epoch, settled }
+        };
         let report = |peers: &[u16], regions| Report {
             peers: peers.iter().map(|peer| AgentId(*peer)).collect(),
             regions,
             in_flight: 0,
         };
         let survey = sum(&[
-            report(&[1, 2], vec![region(7, 3, 1), region(8, 1, 0)]),
-            report(&[2, 3], vec![region(7, 4, 2)]),
+            report(&[1, 2], vec![region(7, 3, 1, 5, true), region(8, 1, 0, 1, true)]),
+            report(&[2, 3], vec![region(7, 4, 2, 4, false)]),
         ]);
         assert_eq!(survey.connected, BTreeSet::from([AgentId(2)]));
-        assert_eq!(survey.pages, BTreeMap::from([(RegionId(7), (7, 3)), (RegionId(8), (1, 0))]));
+        let seven = RegionSurvey { shared: 7, exclusive: 3, epoch: 4, settled: false };
+        let eight = RegionSurvey { shared: 1, exclusive: 0, epoch: 1, settled: true };
+        assert_eq!(survey.regions, BTreeMap::from([(RegionId(7), seven), (RegionId(8), eight)]));
     }
 }

@@ -26,15 +26,15 @@ pub(super) fn reasons(me: &Me, objects: &Objects, connected: &BTreeSet<AgentId>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Declared, Files, accept};
+    use crate::config::{Declared, Sources, accept};
     use pagemesh_crds::ValidAgent;
 
     fn objects(agents: &[(&str, u16, Option<&str>)]) -> Objects {
         let mut objects = Objects::default();
         for (name, id, address) in agents {
             let address = address.map(|address| address.parse().unwrap());
-            let object = ValidAgent { name: (*name).into(), id: *id, address };
-            let declared = Declared { object, file: "a.yaml".into(), present: true };
+            let object = ValidAgent { name: (*name).into(), uid: None, id: *id, address, ready: false };
+            let declared = Declared { object, source: "a.yaml".into(), present: true };
             objects.agents.insert((*name).into(), declared);
         }
         objects
@@ -61,7 +61,7 @@ mod tests {
     fn an_agent_that_was_removed_is_not_waited_for() {
         let me = Me { name: "a".into(), id: AgentId(0) };
         let before = objects(&[("a", 0, None), ("b", 1, Some("127.0.0.1:1"))]);
-        let (mut after, _) = accept(&before, &Files::new(), &me);
+        let (mut after, _) = accept(&before, &Sources::new(), &me);
         after.agents.get_mut("a").unwrap().present = true;
         assert_eq!(reasons(&me, &after, &BTreeSet::new()), Vec::<String>::new());
     }

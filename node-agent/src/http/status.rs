@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use pagemesh_protocol::{AgentId, RegionId};
+use pagemesh_protocol::AgentId;
 use serde::Serialize;
 
 use crate::control::{Attached, Control, RegionState, Survey};
@@ -60,6 +60,10 @@ pub struct RegionStatus {
     pub epoch: Option<u64>,
     /// Names of its homes.
     pub homes: Vec<String>,
+    /// Number of the placement that this agent acts on, if the region is open here.
+    pub acts_on: Option<u64>,
+    /// Whether nothing moves to this agent any more under that placement.
+    pub settled: bool,
     /// Whether programs can be attached to it here.
     pub ready: bool,
     /// Why not.
@@ -124,9 +128,9 @@ impl Status {
 
 impl RegionStatus {
     fn of(state: RegionState, survey: &Survey, attachments: &[(AttachmentId, Attached)]) -> RegionStatus {
-        let RegionState { region, not_ready } = state;
-        let full = format!("{}/{}", region.namespace, region.name);
-        let (shared, exclusive) = survey.pages.get(&RegionId(region.id())).copied().unwrap_or_default();
+        let RegionState { id, region, not_ready, problem: _, open: _ } = state;
+        let survey = survey.regions.get(&id);
+        let (shared, exclusive) = survey.map_or((0, 0), |r| (r.shared, r.exclusive));
         let placement = region.placement;
         RegionStatus {
             namespace: region.namespace,
@@ -139,17 +143,19 @@ impl RegionStatus {
             homes: placement
                 .map(|p| p.homes.into_iter().map(|home| home.agent).collect())
                 .unwrap_or_default(),
+            acts_on: survey.map(|r| r.epoch),
+            settled: survey.is_some_and(|r| r.settled),
             ready: not_ready.is_none(),
             reason: not_ready,
             pages: PageCounts { shared, exclusive },
-            attachments: attachments.iter().filter(|(_, attached)| attached.region == full).count(),
+            attachments: attachments.iter().filter(|(_, attached)| attached.id == id).count(),
         }
     }
 }
 
 impl AttachmentStatus {
     fn of((id, attached): (AttachmentId, Attached)) -> AttachmentStatus {
-        let Attached { region, pid, uid, command, mapped_bytes } = attached;
+        let Attached { region, pid, uid, command, mapped_bytes, id: _, pod: _ } = attached;
         AttachmentStatus { id: id.0, region, pid, uid, command, mapped_bytes }
     }
 }

@@ -4,11 +4,13 @@
 //! would make a page of zeros that every program then takes for the region's contents. `pread`, `pwrite` and
 //! `fallocate` cannot do that by accident.
 
+mod mount;
 mod pool;
 mod region_file;
 #[cfg(test)]
 mod tests;
 
+pub use mount::{mount_on, resize};
 pub use pool::{PageBuffer, PagePool};
 pub use region_file::RegionFile;
 

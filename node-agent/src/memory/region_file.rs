@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, open, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -17,8 +18,10 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 #[derive(Debug)]
 pub struct RegionFile {
     file: File,
-    len: u64,
+    len: AtomicU64,
     path: PathBuf,
+    /// Whether `path` is still its name.
+    named: AtomicBool,
 }
 
 impl RegionFile {
@@ -44,8 +47,9 @@ impl RegionFile {
         }
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let file = openat(&directory, file_name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into();
-        let file = RegionFile { file, len, path: dir.join(file_name) };
-        file.file.set_len(len)?;
+        let (len, named) = (AtomicU64::new(len), AtomicBool::new(true));
+        let file = RegionFile { file, len, path: dir.join(file_name), named };
+        file.file.set_len(file.len())?;
         Ok(file)
     }
 
@@ -55,11 +59,50 @@ impl RegionFile {
         self.file.as_fd()
     }
 
+    /// Where its name was made.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Bytes, holes included.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a region is never empty")]
     pub fn len(&self) -> u64 {
-        self.len
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Makes the file longer, by a hole. What is mapped of it stays as it is.
+    ///
+    /// # Errors
+    /// The kernel's; none is expected.
+    ///
+    /// # Panics
+    /// If it would become shorter.
+    pub fn grow(&self, len: u64) -> io::Result<()> {
+        assert!(len >= self.len(), "a region does not shrink");
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    /// Bytes of memory that its pages take.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        // The unit is 512 bytes, whatever the file system's block is: stat(2).
+        fstat(&self.file).map_or(0, |stat| stat.st_blocks.cast_unsigned() * 512)
+    }
+
+    /// Gives up its name, so that another file can have it. The memory goes with the last who has the file open or
+    /// mapped.
+    pub fn remove(&self) {
+        if !self.named.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        // Another agent's file may have this name by now only if it was told to use our directory.
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the region file was gone already");
+        }
     }
 
     /// Fills `page` from the file. Programs that write the region have the file too and can cut it short, which no
@@ -72,7 +115,7 @@ impl RegionFile {
         match self.file.read_exact_at(page, offset) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 tracing::warn!(path = %self.path.display(), "a program has cut a region file short: zeros replace what it removed");
-                self.file.set_len(self.len)?;
+                self.file.set_len(self.len())?;
                 self.file.read_exact_at(page, offset)
             }
             other => other,
@@ -105,9 +148,6 @@ impl RegionFile {
 
 impl Drop for RegionFile {
     fn drop(&mut self) {
-        // Another agent's file may have this name by now only if it was told to use our directory.
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "the region file was gone already");
-        }
+        self.remove();
     }
 }

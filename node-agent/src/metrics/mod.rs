@@ -8,11 +8,24 @@ mod kinds;
 use std::time::Duration;
 
 pub use kinds::{Direction, FaultKind, Phase, Served};
-use pagemesh_protocol::{Access, Body};
+use pagemesh_protocol::Body;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+/// A region that is open on this node.
+#[derive(Clone, Debug)]
+pub struct RegionGauges {
+    /// As `namespace/name`.
+    pub name: String,
+    /// Pages that this node may read.
+    pub shared: u64,
+    /// Pages that this node may write.
+    pub exclusive: u64,
+    /// Memory that its pages take.
+    pub resident_bytes: u64,
+}
 
 /// All metrics of an agent.
 #[derive(Debug)]
@@ -42,6 +55,7 @@ pub struct Metrics {
     uffd_failures: IntCounterVec,
     connections_lost: IntCounter,
     pages: IntGaugeVec,
+    resident: IntGaugeVec,
     attachments: IntGauge,
     peers: IntGauge,
 }
@@ -101,6 +115,11 @@ impl Metrics {
             ),
             connections_lost: make.counter("connections_lost_total", "Connections to peers that broke."),
             pages: make.gauges("pages", "Pages on this node.", &["region", "state"]),
+            resident: make.gauges(
+                "region_resident_bytes",
+                "Memory that the pages of a region take on this node.",
+                &["region"],
+            ),
             attachments: make.gauge("attachments", "Programs attached to regions."),
             peers: make.gauge("peers_connected", "Agents that every shard is connected to."),
             registry: make.registry,
@@ -149,14 +168,15 @@ impl Metrics {
         self.connections_lost.inc();
     }
 
-    /// Pages of `region` that this node may read, and that it may write.
-    pub fn set_pages(&self, region: &str, shared: u64, exclusive: u64) {
-        for (state, pages) in [(Access::Read, shared), (Access::Write, exclusive)] {
-            let state = match state {
-                Access::Read => "shared",
-                Access::Write => "exclusive",
-            };
-            self.pages.with_label_values(&[region, state]).set(pages.cast_signed());
+    /// The regions that are open here, and no others any more.
+    pub fn set_regions(&self, regions: impl Iterator<Item = RegionGauges>) {
+        self.pages.reset();
+        self.resident.reset();
+        for RegionGauges { name, shared, exclusive, resident_bytes } in regions {
+            for (state, pages) in [("shared", shared), ("exclusive", exclusive)] {
+                self.pages.with_label_values(&[name.as_str(), state]).set(pages.cast_signed());
+            }
+            self.resident.with_label_values(&[&name]).set(resident_bytes.cast_signed());
         }
     }
 
@@ -230,7 +250,10 @@ mod tests {
         let (whole, install) = (Duration::from_micros(40), Duration::from_micros(3));
         metrics.fault_served(FaultKind::Read, Served::Home, whole, install);
         metrics.message(Direction::Received, &Body::Refused, 0);
-        metrics.set_pages("default/table", 3, 4);
+        let region =
+            |name: &str| RegionGauges { name: name.into(), shared: 3, exclusive: 4, resident_bytes: 28_672 };
+        metrics.set_regions([region("default/gone")].into_iter());
+        metrics.set_regions([region("default/table")].into_iter());
         let text = TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
         for line in [
             r#"pagemesh_faults_total{kind="read",served="home"} 1"#,
@@ -240,9 +263,11 @@ mod tests {
             r#"pagemesh_fault_seconds_bucket{kind="read",phase="remote",le="0.000047"} 1"#,
             r#"pagemesh_message_bytes_total{direction="received",type="refused"} 64"#,
             r#"pagemesh_pages{region="default/table",state="exclusive"} 4"#,
+            r#"pagemesh_region_resident_bytes{region="default/table"} 28672"#,
         ] {
             assert!(text.contains(line), "no {line} in\n{text}");
         }
+        assert!(!text.contains("default/gone"), "{text}");
     }
 
     #[test]

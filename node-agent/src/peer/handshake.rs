@@ -90,7 +90,7 @@ pub(super) enum HandshakeError {
     Unknown(AgentId),
     #[error("of two agents the one with the higher id connects, so agent {} must wait", .0.0)]
     WrongWay(AgentId),
-    #[error("agent {} has lost its memory and cannot come back: give it a new id", .0.0)]
+    #[error("agent {} has lost its memory, and something here still refers to what it had: it is let in when that is gone", .0.0)]
     OtherIncarnation(AgentId),
 }
 

@@ -50,6 +50,12 @@ pub struct Finding {
     pub advice: Option<String>,
 }
 
+/// A finding that no agent can run with. `found` says what to do as well.
+#[must_use]
+pub fn failure(check: &str, found: String) -> Finding {
+    Finding { level: Level::Fail, check: check.into(), found, advice: None }
+}
+
 /// The report as lines for people.
 #[must_use]
 pub fn table(findings: &[Finding]) -> String {

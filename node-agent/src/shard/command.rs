@@ -28,7 +28,8 @@ pub struct Range {
 /// From the control path to a shard. A shard answers a `done` or `reply` sender when the command has taken effect.
 #[derive(Debug)]
 pub enum Command {
-    /// A region was declared or changed. Sent before the first attachment to it.
+    /// A region was declared or changed. Sent before the first attachment to it, and again when it has grown, when its
+    /// file has grown already.
     Region {
         /// Its identity.
         region: RegionId,
@@ -40,6 +41,21 @@ pub enum Command {
         config: RegionConfig,
         /// Who homes it.
         placement: Placement,
+        /// Which lives of the homes are meant, as far as that is known.
+        lives: Vec<(AgentId, Incarnation)>,
+    },
+    /// Nobody here is attached to the region, and this agent is no home of it: give back what is here of it. Answered by
+    /// [`Event::Left`], unless a fault or a new placement gets in between.
+    Leave {
+        /// The region.
+        region: RegionId,
+        /// Told again in the answer.
+        attempt: u64,
+    },
+    /// The region was deleted, or has been left: forget it, with whoever is still attached to it.
+    Drop {
+        /// The region.
+        region: RegionId,
     },
     /// A program attached; `uffd` is this shard's userfaultfd of it, with nothing registered yet.
     Bind {
@@ -107,6 +123,17 @@ pub enum Event {
         peer: AgentId,
         /// Why, for the log.
         reason: String,
+        /// The peer must not be believed yet: something here still refers to an earlier life of it.
+        refused: bool,
+    },
+    /// A region has been left, as [`Command::Leave`] asked for.
+    Left {
+        /// Which shard has left it.
+        shard: u16,
+        /// The region.
+        region: RegionId,
+        /// The number of the attempt.
+        attempt: u64,
     },
     /// The shard gave up an attachment: its process is gone, or it broke the rules.
     AttachmentEnded {
@@ -137,4 +164,8 @@ pub struct RegionReport {
     pub shared: u64,
     /// Pages that this node may write.
     pub exclusive: u64,
+    /// Epoch of the placement that the shard acts on.
+    pub epoch: u64,
+    /// The shard has the directory entries of all pages that are homed here under that placement.
+    pub settled: bool,
 }

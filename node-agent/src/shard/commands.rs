@@ -18,15 +18,19 @@ impl Worker {
     pub(super) fn obey(&mut self, command: Command) {
         let executor = &mut self.engine.executor;
         match command {
-            Command::Region { region, file, page_size, config, placement } => {
-                assert_eq!(
-                    Some(file.len()),
-                    config.pages.checked_mul(page_size.into()),
-                    "the file fits the region"
-                );
+            Command::Region { region, file, page_size, config, placement, lives } => {
+                // Longer if the region has grown again since.
+                let len = config.pages.checked_mul(page_size.into());
+                assert!(len.is_some_and(|len| len <= file.len()), "the file holds the region");
                 executor.regions.insert(region, Region { file, page_size });
+                lives.into_iter().for_each(|(peer, life)| self.expect_life(peer, life));
                 self.engine.step(Input::Region { region, config, placement }, &[]);
             }
+            Command::Leave { region, attempt } => {
+                executor.leaving.insert(region, attempt);
+                self.engine.step(Input::Leave { region }, &[]);
+            }
+            Command::Drop { region } => self.drop_region(region),
             Command::Bind { attachment, region, uffd } => self.bind(attachment, region, uffd),
             Command::Map { attachment, range, done } => {
                 executor.programs.map(attachment, range);
@@ -47,6 +51,32 @@ impl Worker {
                 let _ = reply.send(self.engine.report());
             }
             Command::Stop => self.stopping = true,
+        }
+    }
+
+    /// A placement means this life of a peer. The protocol believes a peer only in the life in which it met it, as long as
+    /// a placement names it: so it must not hear of the placement before it has met the life that is meant. Where no
+    /// connection has told of that one yet, it is told so here.
+    fn expect_life(&mut self, peer: AgentId, life: Incarnation) {
+        if peer == self.engine.id() || self.numbers.get(&peer).is_some_and(|(met, _)| *met == life) {
+            return;
+        }
+        // It is one of a life that is over.
+        self.disconnect(peer);
+        self.numbers.insert(peer, (life, 0));
+        self.engine.peer_up(peer, life);
+        self.engine.peer_down(peer);
+    }
+
+    fn drop_region(&mut self, region: RegionId) {
+        self.engine.step(Input::Drop { region }, &[]);
+        let executor = &mut self.engine.executor;
+        executor.leaving.remove(&region);
+        executor.waits.forget_region(region);
+        executor.regions.remove(region);
+        // Whoever still has it mapped keeps that, and waits in its next fault: it holds its userfaultfds itself.
+        for uffd in executor.programs.drop_region(region) {
+            self.poller.remove(&*uffd);
         }
     }
 
@@ -72,11 +102,13 @@ impl Worker {
     fn connect(&mut self, peer: AgentId, incarnation: Incarnation, number: u64, stream: TcpStream) {
         // Handshakes may end in another order than the connections were made in. What came over an earlier one must
         // not follow what came over a later one: the protocol relies on the order of messages.
-        let last = self.numbers.entry(peer).or_default();
-        if number <= *last {
+        // Another life of the peer counts anew.
+        let last =
+            self.numbers.get(&peer).filter(|(life, _)| *life == incarnation).map_or(0, |(_, last)| *last);
+        if number <= last {
             return tracing::debug!(peer = peer.0, number, last, "dropped a connection that was overtaken");
         }
-        *last = number;
+        self.numbers.insert(peer, (incarnation, number));
         // The other side has given up the earlier connection, whether or not we know already.
         self.disconnect(peer);
         let stream = Rc::new(stream);

@@ -132,7 +132,8 @@ impl Engine {
         // What is said of an unknown region is the protocol's to refuse; its payload is just passed over.
         if let Some(region) = self.executor.regions.get(page.region) {
             let want = region.page_size;
-            if super::of(page.region, page.index, want.into(), self.shards) != self.shard {
+            let one_page = !message.body.is_about_region();
+            if one_page && super::of(page.region, page.index, want.into(), self.shards) != self.shard {
                 return Err(Misfit::WrongShard(page));
             }
             if !payload.is_empty() && payload.len() != want as usize {
@@ -164,10 +165,21 @@ impl Engine {
             | Body::TurnOver { .. }
             | Body::Unsubscribe
             | Body::Probe { .. }
+            | Body::Claim { .. }
+            | Body::Entry { .. }
+            | Body::Member { .. }
+            | Body::Claimed { .. }
+            | Body::Leave { .. }
+            | Body::Left { .. }
+            | Body::Settled
             | Body::Resumed
             | Body::Refused => return,
         };
         self.executor.waits.helped(page, by);
+    }
+
+    pub(super) fn id(&self) -> AgentId {
+        self.node.id()
     }
 
     pub(super) fn peer_up(&mut self, peer: AgentId, incarnation: Incarnation) {
@@ -188,7 +200,8 @@ impl Engine {
     pub(super) fn report(&self) -> Report {
         let region_report = |region| {
             let (shared, exclusive) = self.node.pages_by_state(region);
-            RegionReport { region, shared, exclusive }
+            let (epoch, settled) = (self.node.epoch(region).unwrap_or(0), self.node.settled(region));
+            RegionReport { region, shared, exclusive, epoch, settled }
         };
         let in_flight = self.node.in_flight();
         Report {

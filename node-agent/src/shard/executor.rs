@@ -1,10 +1,10 @@
 //! Carries out what the protocol says, at once and in its order. It decides nothing about a page: what it finds
 //! different from what the protocol believes can only be the doing of a program or of the kernel.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use pagemesh_protocol::{Access, AgentId, Message, Output, PageId, Payload, Time};
+use pagemesh_protocol::{Access, AgentId, Message, Output, PageId, Payload, RegionId, Time};
 
 use super::clock::{Clock, between};
 use super::links::Senders;
@@ -28,6 +28,10 @@ pub(super) struct Executor {
     pub(super) pool: PagePool,
     /// Contents of pages that were given away, until their new owners are known to have them. Never iterated.
     asides: HashMap<PageId, PageBuffer>,
+    /// Regions that are to be left, and the number of the attempt.
+    pub(super) leaving: BTreeMap<RegionId, u64>,
+    /// Regions that have been left, to be told when the round ends.
+    pub(super) left: Vec<(RegionId, u64)>,
     metrics: Arc<Metrics>,
 }
 
@@ -41,6 +45,8 @@ impl Executor {
             senders: Senders::default(),
             pool: PagePool::default(),
             asides: HashMap::new(),
+            leaving: BTreeMap::new(),
+            left: Vec::new(),
             metrics,
         }
     }
@@ -76,11 +82,14 @@ impl Executor {
                     self.pool.give(aside);
                 }
             }
+            Output::Left { region } => {
+                self.left.extend(self.leaving.remove(&region).map(|attempt| (region, attempt)));
+            }
             Output::RefusePeer { peer, reason } => {
                 self.metrics.violation(reason.name());
-                // The handshake lets nobody in whom the protocol would refuse.
-                tracing::warn!(peer = peer.0, reason = reason.name(), "a peer must not be believed");
-                self.senders.lose(peer, format!("it must not be believed: {}", reason.name()));
+                // It comes again and again until nothing refers to its earlier life any more: the first loss is logged.
+                tracing::debug!(peer = peer.0, reason = reason.name(), "a peer must not be believed");
+                self.senders.refuse(peer, format!("it must not be believed: {}", reason.name()));
             }
             Output::Violation { from, reason } => {
                 self.metrics.violation(reason.name());

@@ -16,6 +16,8 @@ use crate::peer::{Flushed, Frame, FrameError, Inbox, Outbox};
 pub(super) struct Lost {
     pub(super) peer: AgentId,
     pub(super) reason: String,
+    /// The protocol does not believe the peer, or not yet.
+    pub(super) refused: bool,
 }
 
 /// The receiving half.
@@ -105,9 +107,18 @@ impl Senders {
 
     /// Gives a connection up when the round ends.
     pub(super) fn lose(&mut self, peer: AgentId, reason: String) {
+        self.give_up(Lost { peer, reason, refused: false });
+    }
+
+    /// Gives a connection up when the round ends, since the protocol does not believe the peer.
+    pub(super) fn refuse(&mut self, peer: AgentId, reason: String) {
+        self.give_up(Lost { peer, reason, refused: true });
+    }
+
+    fn give_up(&mut self, lost: Lost) {
         // The first reason is the cause.
-        if !self.is_lost(peer) {
-            self.lost.push(Lost { peer, reason });
+        if !self.is_lost(lost.peer) {
+            self.lost.push(lost);
         }
     }
 

@@ -103,6 +103,19 @@ impl Programs {
         uffd
     }
 
+    /// Forgets all attachments to a region that is no more, and returns the userfaultfds of those that had not ended.
+    pub(super) fn drop_region(&mut self, region: RegionId) -> Vec<Arc<Uffd>> {
+        let mut served = Vec::new();
+        self.by_id.retain(|_, attachment| {
+            let kept = attachment.region != region;
+            if !kept && !attachment.orphan {
+                served.push(attachment.uffd.clone());
+            }
+            kept
+        });
+        served
+    }
+
     /// Lets go of ended attachments whose processes have ended too.
     pub(super) fn bury(&mut self) {
         self.by_id.retain(|_, attachment| !attachment.orphan || attachment.is_mapped());

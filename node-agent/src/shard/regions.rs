@@ -33,6 +33,10 @@ impl Regions {
         self.by_id.insert(id, region);
     }
 
+    pub(super) fn remove(&mut self, id: RegionId) {
+        self.by_id.remove(&id);
+    }
+
     pub(super) fn get(&self, id: RegionId) -> Option<&Region> {
         self.by_id.get(&id)
     }

@@ -1,6 +1,6 @@
 //! The faults that wait for a page: as many as threads of programs are blocked, hence a short list.
 
-use pagemesh_protocol::{Access, PageId, Time};
+use pagemesh_protocol::{Access, PageId, RegionId, Time};
 
 use super::AttachmentId;
 use crate::metrics::{FaultKind, Served};
@@ -132,6 +132,12 @@ impl Waits {
         self.list.iter().filter(|w| w.page == page).all(|w| w.served == Served::Local)
     }
 
+    /// Forgets all waits for pages of a region.
+    pub(super) fn forget_region(&mut self, region: RegionId) {
+        self.list.retain(|w| w.page.region != region);
+        self.busy = self.list.iter().filter(|w| w.busy).count();
+    }
+
     /// Forgets an attachment's waits within a span of its memory.
     pub(super) fn forget(&mut self, attachment: AttachmentId, base: u64, len: u64) {
         let end = base.saturating_add(len);
@@ -142,8 +148,6 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
-    use pagemesh_protocol::RegionId;
-
     use super::*;
     use crate::uffd::Fault;
 

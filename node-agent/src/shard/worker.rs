@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
 use nix::sys::prctl::set_timerslack;
-use pagemesh_protocol::{AgentId, Input};
+use pagemesh_protocol::{AgentId, Incarnation, Input};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::engine::Engine;
-use super::links::Receiver;
+use super::links::{Lost, Receiver};
 use super::poller::{Poller, Ready, Token};
 use super::{AttachmentId, Command, Event, Setup};
 use crate::metrics::Metrics;
@@ -25,8 +25,8 @@ pub(super) struct Worker {
     pub(super) engine: Engine,
     pub(super) poller: Poller,
     pub(super) receivers: BTreeMap<AgentId, Receiver>,
-    /// Number of each peer's last connection.
-    pub(super) numbers: BTreeMap<AgentId, u64>,
+    /// The life of each peer that connected last, and the number of its last connection.
+    pub(super) numbers: BTreeMap<AgentId, (Incarnation, u64)>,
     pub(super) stopping: bool,
     commands: mpsc::Receiver<Command>,
     bell: Arc<EventFd>,
@@ -142,8 +142,11 @@ impl Worker {
             if self.disconnect(lost.peer) {
                 self.metrics.connection_lost();
             }
-            let (shard, peer) = (self.index, lost.peer);
-            self.tell(Event::PeerLost { shard, peer, reason: lost.reason });
+            let Lost { peer, reason, refused } = lost;
+            self.tell(Event::PeerLost { shard: self.index, peer, reason, refused });
+        }
+        while let Some((region, attempt)) = self.engine.executor.left.pop() {
+            self.tell(Event::Left { shard: self.index, region, attempt });
         }
         while let Some((attachment, reason)) = self.engine.executor.programs.ended.pop() {
             self.detach(attachment);

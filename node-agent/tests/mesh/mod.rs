@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 
 pub mod http;
+pub mod objects;
 pub mod proxy;
 pub mod worker;
 
@@ -14,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use objects::Placed;
 use proxy::Proxy;
 
 /// How long anything may take that must happen in the end. Generous: the machine may be busy.
@@ -55,6 +57,10 @@ pub struct Mesh {
     dir: PathBuf,
     pub agents: Vec<Agent>,
     pub proxies: Vec<Proxy>,
+    /// What each agent is told: where it reaches each of them.
+    addresses: Vec<Vec<SocketAddr>>,
+    wires: Wires,
+    shards: u16,
 }
 
 pub struct Agent {
@@ -65,6 +71,14 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Ends it as a service manager does, and waits for that.
+    pub fn stop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is our child");
+        let status = until("the agent to end", || self.process.try_wait().expect("it is our child"));
+        assert!(status.success(), "an agent ended with {status}");
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.dir.join("agent.sock")
     }
@@ -82,50 +96,83 @@ impl Mesh {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = PathBuf::from(format!("/dev/shm/pagemesh-test-mesh-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory in the tmpfs");
-        let mut mesh = Mesh { dir, agents: Vec::new(), proxies: Vec::new() };
+        let (agents, proxies, addresses) = (Vec::new(), Vec::new(), Vec::new());
+        let mut mesh = Mesh { dir, agents, proxies, addresses, wires, shards };
         for node in 0..nodes {
             let agent = start_agent(&mesh.dir.join(format!("node-{node}")), node, shards);
             mesh.agents.push(agent);
         }
-        mesh.declare(regions, wires);
-        for (node, agent) in mesh.agents.iter().enumerate() {
+        mesh.connect();
+        let homes: Vec<usize> = (0..nodes).collect();
+        let placed: Vec<Placed> = regions.iter().map(|spec| Placed::first(spec, &homes)).collect();
+        mesh.declare(&placed);
+        mesh.await_ready();
+        mesh
+    }
+
+    /// Waits until every agent is connected to every other.
+    pub fn await_ready(&self) {
+        for (node, agent) in self.agents.iter().enumerate() {
             until(&format!("agent {node} to be ready"), || {
                 (http::get(agent.http, "/readyz")?.0 == 200).then_some(())
             });
         }
-        mesh
     }
 
-    /// Writes each agent's objects: the addresses differ where there are proxies.
-    fn declare(&mut self, regions: &[RegionSpec], wires: Wires) {
+    /// Starts an agent again that has ended: another life of it, at another address. It has the objects that it had.
+    pub fn restart(&mut self, node: usize) {
+        self.agents[node] = start_agent(&self.agents[node].dir, node, self.shards);
+        self.connect();
+    }
+
+    /// Finds out where each agent reaches the others, through new proxies if need be.
+    fn connect(&mut self) {
         let listens: Vec<SocketAddr> = self.agents.iter().map(|a| a.listen).collect();
-        for node in 0..self.agents.len() {
-            let mut objects = String::new();
-            for (peer, listen) in listens.iter().enumerate() {
-                let mut address = *listen;
-                // Agents of higher number dial.
-                if wires == Wires::Cuttable && peer < node {
-                    let proxy = Proxy::start(address);
-                    address = proxy.address();
+        self.proxies.clear();
+        self.addresses.clear();
+        for node in 0..listens.len() {
+            let mut reached = listens.clone();
+            // Agents of higher number dial.
+            if self.wires == Wires::Cuttable {
+                for address in &mut reached[..node] {
+                    let proxy = Proxy::start(*address);
+                    *address = proxy.address();
                     self.proxies.push(proxy);
                 }
-                objects += &format!(
-                    "---\napiVersion: pagemesh.io/v1alpha1\nkind: Agent\nmetadata: {{name: node-{peer}}}\n\
-                     spec: {{id: {peer}}}\nstatus: {{address: \"{address}\"}}\n"
-                );
             }
-            let homes: Vec<String> = (0..listens.len()).map(|n| format!("{{agent: node-{n}}}")).collect();
-            for RegionSpec { name, size, coherence } in regions {
-                objects += &format!(
-                    "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}}}\n\
-                     spec: {{size: {size}, coherence: {coherence}}}\n\
-                     status: {{placement: {{epoch: 1, homes: [{}]}}}}\n",
-                    homes.join(", ")
-                );
-            }
-            let folder = self.agents[node].dir.join("objects");
-            fs::write(folder.join(".new"), objects).expect("objects are written");
-            fs::rename(folder.join(".new"), folder.join("mesh.yaml")).expect("objects are renamed");
+            self.addresses.push(reached);
+        }
+    }
+
+    /// Tells every agent, one after the other, of these regions and of where the agents are.
+    pub fn declare(&self, regions: &[Placed]) {
+        (0..self.agents.len()).for_each(|node| self.declare_to(node, regions));
+    }
+
+    /// Tells one agent.
+    pub fn declare_to(&self, node: usize, regions: &[Placed]) {
+        let mut text = String::new();
+        self.addresses[node].iter().enumerate().for_each(|(peer, at)| text += &objects::agent(peer, *at));
+        regions.iter().for_each(|region| text += &region.to_string());
+        let folder = self.agents[node].dir.join("objects");
+        fs::write(folder.join(".new"), text).expect("objects are written");
+        fs::rename(folder.join(".new"), folder.join("mesh.yaml")).expect("objects are renamed");
+    }
+
+    /// What the agent knows of a region, as it tells people.
+    pub fn region(&self, node: usize, name: &str) -> Option<serde_json::Value> {
+        let (_, body) = http::get(self.agents[node].http, "/status")?;
+        let status: serde_json::Value = serde_json::from_str(&body).ok()?;
+        status["regions"].as_array()?.iter().find(|region| region["name"] == name).cloned()
+    }
+
+    /// Waits until all these agents act on the region's placement, with nothing still on the move.
+    pub fn await_settled(&self, nodes: &[usize], region: &Placed) {
+        for node in nodes {
+            until(&format!("agent {node} to have settled in epoch {}", region.epoch), || {
+                let told = self.region(*node, region.name)?;
+                (told["actsOn"] == region.epoch && told["settled"] == true).then_some(())
+            });
         }
     }
 
@@ -139,10 +186,16 @@ impl Mesh {
 
     /// A counter or gauge, summed over its labels, at one agent.
     pub fn metric(&self, node: usize, name: &str) -> f64 {
+        self.labelled(node, name, "")
+    }
+
+    /// The same, only of what has `part` in its labels.
+    pub fn labelled(&self, node: usize, name: &str, part: &str) -> f64 {
         let (_, body) = http::get(self.agents[node].http, "/metrics").expect("the agent answers");
         let value = |line: &str| {
             let rest = line.strip_prefix(name)?;
-            (rest.starts_with(['{', ' '])).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+            let wanted = rest.starts_with(['{', ' ']) && rest.contains(part);
+            wanted.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
         };
         body.lines().filter_map(value).sum()
     }

@@ -109,6 +109,11 @@ impl Machine {
         self.asides.get(&page).copied().ok_or_else(|| format!("the aside of p{} is not there", page.index))
     }
 
+    /// Whether nothing is kept here.
+    pub fn is_empty(&self) -> bool {
+        self.file.is_empty() && self.asides.is_empty()
+    }
+
     pub fn has_asides(&self) -> bool {
         !self.asides.is_empty()
     }
@@ -172,7 +177,10 @@ impl Machine {
             Output::Forget { page } => {
                 self.asides.remove(&page).ok_or("an aside is freed twice")?;
             }
-            Output::Send { .. } | Output::RefusePeer { .. } | Output::Violation { .. } => {}
+            Output::Send { .. }
+            | Output::Left { .. }
+            | Output::RefusePeer { .. }
+            | Output::Violation { .. } => {}
         }
         Ok(())
     }

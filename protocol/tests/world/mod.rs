@@ -3,17 +3,22 @@
 //! be explored, and everything in it follows from the actions chosen, so that every run can be replayed.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 
+pub mod control;
+pub mod explore;
 pub mod machine;
+mod oracle;
 mod print;
 pub mod random;
 pub mod simulate;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use control::{Control, Decree};
 use machine::{Machine, Op, Value};
+pub use oracle::Judged;
 use pagemesh_protocol::{
-    Access, AgentId, Coherence, Incarnation, Input, Message, Node, Output, PageId, Payload, Placement,
-    RegionConfig, RegionId, Time, Tuning,
+    Access, AgentId, Coherence, Incarnation, Input, Message, Node, Output, PageId, Payload, RegionConfig,
+    RegionId, Time, Tuning, Violation,
 };
 
 pub const REGION: RegionId = RegionId(0);
@@ -35,17 +40,33 @@ pub enum Action {
     Cut(usize, usize),
     /// The first node notices that it is connected to the second again.
     Up(usize, usize),
+    /// A node hears of the next thing that was decreed about the region.
+    Learn(usize),
+    /// The next thing that was planned is decreed.
+    Decree,
+    /// All programs of a node end, and it leaves the region.
+    Leave(usize),
+    /// A program comes to a node that has left or is leaving.
+    Return(usize),
+    /// An agent that has left ends and comes back with nothing, as another one.
+    Restart(usize),
 }
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Ids of the agents. All of them are homes, in this order.
+    /// Ids of the agents.
     pub agents: Vec<AgentId>,
+    /// The first homes: all agents, in this order, unless told otherwise.
+    pub homes: Vec<AgentId>,
     pub config: RegionConfig,
     pub tuning: Tuning,
     /// What the programs of each agent do, one list each.
     pub programs: Vec<Vec<Vec<Op>>>,
+    /// What will be decreed about the region, first things first.
+    pub plan: Vec<Decree>,
+    /// Agents that leave at some time, and what a program that comes to them later does.
+    pub leavers: Vec<(usize, Vec<Op>)>,
 }
 
 impl Setup {
@@ -58,10 +79,31 @@ impl Setup {
         };
         Setup {
             agents: (0..agents).map(AgentId).collect(),
+            homes: (0..agents).map(AgentId).collect(),
             config: RegionConfig { pages, coherence },
             tuning,
             programs: vec![Vec::new(); agents.into()],
+            plan: Vec::new(),
+            leavers: Vec::new(),
         }
+    }
+
+    /// With these first homes.
+    pub fn homes(mut self, homes: &[u16]) -> Setup {
+        self.homes = homes.iter().copied().map(AgentId).collect();
+        self
+    }
+
+    /// With this to be decreed after what was said before.
+    pub fn then(mut self, decree: Decree) -> Setup {
+        self.plan.push(decree);
+        self
+    }
+
+    /// With an agent that leaves at any time, and is used by a program again at any time after that.
+    pub fn leaver(mut self, agent: usize, later: &[Op]) -> Setup {
+        self.leavers.push((agent, later.to_vec()));
+        self
     }
 
     pub fn program(mut self, agent: usize, ops: &[Op]) -> Setup {
@@ -75,12 +117,19 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub machines: Vec<Machine>,
     pub agents: Vec<AgentId>,
-    /// Each node's own clock: no two agree.
-    clocks: Vec<Time>,
+    /// Machines of agents that crashed. Their programs go on with what they have mapped.
+    pub ghosts: Vec<Machine>,
+    /// Who decides about the region, and what each node has heard of it.
+    pub control: Control,
+    /// Which life of its agent each node is.
+    incarnations: Vec<u64>,
+    tuning: Tuning,
     /// Messages under way from one node to another.
     links: BTreeMap<(usize, usize), VecDeque<Parcel>>,
     /// `stale[a][b]`: the connection broke, and `a` has not seen the new one yet. What it sends is lost.
     stale: Vec<Vec<bool>>,
+    /// `refused[a][b]`: `a` has refused `b` since something happened to `a`. To try again is of no use before.
+    refused: Vec<Vec<bool>>,
     /// What the last store to each page stored.
     last: BTreeMap<PageId, Value>,
     last_value: Value,
@@ -88,29 +137,10 @@ pub struct World {
     /// How often a turn may end although a program that waited for the page has not run yet. If it could happen any
     /// number of times, programs could wait for ever.
     pub hasty_left: u32,
+    /// How many agents that have left may end and come back as others.
+    pub restarts_left: u32,
     /// Accesses that were judged, not part of what makes two states different.
     pub judged: Judged,
-}
-
-/// Counts what the oracle has looked at. All values are equal and hash alike, so that they do not tell states apart.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Judged {
-    pub loads: u64,
-    pub stores: u64,
-    pub messages: u64,
-    pub faults: u64,
-}
-
-impl PartialEq for Judged {
-    fn eq(&self, _: &Judged) -> bool {
-        true
-    }
-}
-
-impl Eq for Judged {}
-
-impl std::hash::Hash for Judged {
-    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 /// A message and the contents that travel along.
@@ -126,18 +156,22 @@ impl World {
             nodes: setup.agents.iter().map(|&a| Node::new(a, Incarnation(1), setup.tuning)).collect(),
             machines: setup.programs.iter().map(|p| Machine::new(p)).collect(),
             agents: setup.agents.clone(),
-            clocks: vec![Time(1); count],
+            ghosts: Vec::new(),
+            control: Control::new(setup),
+            incarnations: vec![1; count],
+            tuning: setup.tuning,
             links: BTreeMap::new(),
             stale: vec![vec![true; count]; count],
+            refused: vec![vec![false; count]; count],
             last: BTreeMap::new(),
             last_value: 0,
             cuts_left: 0,
             hasty_left: 0,
+            restarts_left: 0,
             judged: Judged::default(),
         };
-        let placement = Placement { epoch: 1, homes: setup.agents.clone() };
         for node in 0..count {
-            world.declare(node, setup.config, placement.clone()).expect("a first declaration is accepted");
+            world.learn(node, false).expect("a first declaration is accepted");
         }
         let pairs = world.pairs();
         let up = pairs.iter().map(|&(a, b)| Action::Up(a, b));
@@ -152,21 +186,16 @@ impl World {
         (0..n).flat_map(|a| (0..n).filter(move |&b| b != a).map(move |b| (a, b))).collect()
     }
 
-    pub fn declare(
-        &mut self,
-        node: usize,
-        config: RegionConfig,
-        placement: Placement,
-    ) -> Result<(), Objection> {
-        self.step(node, Input::Region { region: REGION, config, placement }, None)
-    }
-
     /// Everything that can happen next. Cuts only as long as there are any left.
     pub fn actions(&self) -> Vec<Action> {
         let mut actions = self.progress();
         if self.cuts_left > 0 {
             let uncut = |&(a, b): &(usize, usize)| a < b && !self.stale[a][b] && !self.stale[b][a];
             actions.extend(self.pairs().into_iter().filter(uncut).map(|(a, b)| Action::Cut(a, b)));
+        }
+        actions.extend(self.control.leavers().filter(|&n| self.may_leave(n)).map(Action::Leave));
+        if self.restarts_left > 0 {
+            actions.extend((0..self.nodes.len()).filter(|&n| self.may_restart(n)).map(Action::Restart));
         }
         actions
     }
@@ -175,7 +204,7 @@ impl World {
     pub fn progress(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         for (a, b) in self.pairs() {
-            if self.stale[a][b] {
+            if self.stale[a][b] && !self.refused[a][b] && !self.refused[b][a] {
                 actions.push(Action::Up(a, b));
             }
             if !self.stale[b][a] && self.links.get(&(a, b)).is_some_and(|l| !l.is_empty()) {
@@ -183,12 +212,26 @@ impl World {
             }
         }
         for (node, machine) in self.machines.iter().enumerate() {
-            actions.extend(machine.runnable().map(|program| Action::Run(node, program)));
-            let hasty = machine.runnable().next().is_some();
-            if self.nodes[node].deadline().is_some() && (!hasty || self.hasty_left > 0) {
+            let knows = self.control.known(node).is_some();
+            let runnable = || machine.runnable().filter(|_| knows);
+            actions.extend(runnable().map(|program| Action::Run(node, program)));
+            let hasty = runnable().next().is_some();
+            // What was refused is tried again at once, if no time is given for it; but not before all answers are here.
+            // Else there would be more and more messages under way, and states without end.
+            let waits = self.tuning.retry_nanos == 0
+                && self.nodes[node].deadline() == Some(Time(0))
+                && self.links.iter().any(|((a, b), link)| (*a == node || *b == node) && !link.is_empty());
+            if self.nodes[node].deadline().is_some() && !waits && (!hasty || self.hasty_left > 0) {
                 actions.push(Action::Tick(node));
             }
+            if self.control.is_behind(node) {
+                actions.push(Action::Learn(node));
+            }
         }
+        if self.may_decree() {
+            actions.push(Action::Decree);
+        }
+        actions.extend(self.control.returning().map(Action::Return));
         actions
     }
 
@@ -202,17 +245,13 @@ impl World {
             }
             Action::Run(node, program) => self.run(node, program),
             Action::Tick(node) => {
-                let deadline = self.nodes[node].deadline().expect("chosen because there is one");
-                self.clocks[node] = self.clocks[node].max(deadline);
                 if self.machines[node].runnable().next().is_some() {
                     self.hasty_left = self.hasty_left.saturating_sub(1);
                 }
                 self.step(node, Input::Tick, None)
             }
             Action::Cut(a, b) => {
-                self.links.remove(&(a, b));
-                self.links.remove(&(b, a));
-                (self.stale[a][b], self.stale[b][a]) = (true, true);
+                self.cut(a, b);
                 self.cuts_left = self.cuts_left.saturating_sub(1);
                 Ok(())
             }
@@ -220,9 +259,34 @@ impl World {
                 self.stale[a][b] = false;
                 let peer = self.agents[b];
                 self.step(a, Input::PeerDown { peer }, None)?;
-                self.step(a, Input::PeerUp { peer, incarnation: Incarnation(1) }, None)
+                let incarnation = Incarnation(self.incarnations[b]);
+                self.step(a, Input::PeerUp { peer, incarnation }, None)
+            }
+            Action::Learn(node) => self.learn(node, false),
+            Action::Decree => {
+                let decree = self.control.take_planned();
+                self.decree(decree);
+                Ok(())
+            }
+            Action::Leave(node) => self.leave(node),
+            Action::Return(node) => {
+                let ops = self.control.take_return(node);
+                self.machines[node].attach(&ops);
+                Ok(())
+            }
+            Action::Restart(node) => {
+                self.restarts_left = self.restarts_left.saturating_sub(1);
+                self.restart(node);
+                Ok(())
             }
         }
+    }
+
+    /// A connection breaks: what is on its way is lost.
+    fn cut(&mut self, a: usize, b: usize) {
+        self.links.remove(&(a, b));
+        self.links.remove(&(b, a));
+        (self.stale[a][b], self.stale[b][a]) = (true, true);
     }
 
     /// A program goes on: its access takes effect if the page is mapped for it, else it faults.
@@ -231,18 +295,12 @@ impl World {
         if !self.machines[node].allows(program, page, access) {
             self.machines[node].wait(program);
             self.judged.faults += 1;
+            self.control.is_used(node);
             return self.step(node, Input::Fault { page, access }, None);
         }
         match access {
             Access::Read => {
-                let (seen, last) =
-                    (self.machines[node].load(page)?, self.last.get(&page).copied().unwrap_or(0));
-                if seen != last {
-                    return Err(format!(
-                        "n{node} loads {seen} from p{}, the last store stored {last}",
-                        page.index
-                    ));
-                }
+                self.judge_load(self.machines[node].load(page)?, page)?;
                 self.judged.loads += 1;
             }
             Access::Write => {
@@ -259,7 +317,15 @@ impl World {
     /// One step of one node, its outputs carried out, and the oracle's verdict on what they did.
     fn step(&mut self, node: usize, input: Input, received: Option<Value>) -> Result<(), Objection> {
         let mut out = Vec::new();
-        self.nodes[node].step(self.clocks[node], input, &mut out);
+        // A node's clock stands at 0, but for the moment in which a deadline is reached.
+        let deadline = self.nodes[node].deadline();
+        let now = deadline.filter(|_| input == Input::Tick).unwrap_or(Time(0));
+        let before = self.refused[node].contains(&true).then(|| self.nodes[node].clone());
+        self.nodes[node].step(now, input, &mut out);
+        self.nodes[node].rebase(now);
+        if before.is_some_and(|before| before != self.nodes[node]) {
+            self.refused[node].fill(false);
+        }
         for output in out {
             match output {
                 Output::Send { to, message, payload } => {
@@ -278,10 +344,24 @@ impl World {
                     }
                 }
                 Output::Violation { from, reason } => {
-                    return Err(format!("n{node} says that agent {} broke the rules: {reason:?}", from.0));
+                    return Err(format!(
+                        "n{node} says that agent {} broke the rules: {reason:?}\n{}",
+                        from.0,
+                        self.print()
+                    ));
                 }
                 Output::RefusePeer { peer, reason } => {
-                    return Err(format!("n{node} refuses agent {}: {reason:?}", peer.0));
+                    if reason != Violation::OtherIncarnation {
+                        return Err(format!("n{node} refuses agent {}: {reason:?}", peer.0));
+                    }
+                    let peer = self.agents.iter().position(|&a| a == peer).ok_or("nobody is refused")?;
+                    self.judged.refusals += 1;
+                    self.cut(node, peer);
+                    self.refused[node][peer] = true;
+                }
+                Output::Left { .. } => {
+                    self.control.has_left(node);
+                    self.judge_left(node)?;
                 }
                 Output::Store { page }
                 | Output::Zero { page }
@@ -299,51 +379,19 @@ impl World {
         Ok(())
     }
 
-    /// Single writer or many readers, and every reader sees the last store.
-    fn judge(&self, page: PageId) -> Result<(), Objection> {
-        let last = self.last.get(&page).copied().unwrap_or(0);
-        let mapped: Vec<(usize, Access)> =
-            self.machines.iter().enumerate().filter_map(|(n, m)| Some((n, m.mapped(page)?))).collect();
-        if mapped.len() > 1 && mapped.iter().any(|&(_, access)| access == Access::Write) {
-            return Err(format!("p{} is writable and mapped elsewhere: {mapped:?}", page.index));
-        }
-        for (node, _) in mapped {
-            let seen = self.machines[node].load(page)?;
-            if seen != last {
-                return Err(format!("n{node} maps {seen} at p{}, the last store stored {last}", page.index));
-            }
-        }
-        Ok(())
-    }
-
-    /// What must hold when nothing more can happen: all accesses are done and nothing is left over.
-    pub fn judge_rest(&self) -> Result<(), Objection> {
-        for (n, (node, machine)) in self.nodes.iter().zip(&self.machines).enumerate() {
-            if let Some(program) = machine.unfinished() {
-                return Err(format!(
-                    "nothing more can happen, but program {program} of n{n} waits:\n{}",
-                    self.print()
-                ));
-            }
-            if !node.in_flight().is_idle() || machine.has_asides() {
-                return Err(format!(
-                    "n{n} has something left over: {:?}\n{}",
-                    node.in_flight(),
-                    self.print()
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Lets things happen in a fixed order until nothing more can.
     pub fn settle(&mut self) -> Result<(), Objection> {
+        let mut ticks = vec![0; self.nodes.len()];
         for _ in 0..100_000 {
-            // Messages and programs before time: a turn ends only when nobody can make use of it.
-            let Some(&action) = self.progress().iter().min_by_key(|a| (matches!(a, Action::Tick(_)), **a))
-            else {
+            // Messages and programs before time: a turn ends only when nobody can make use of it. And time passes for
+            // all nodes alike: what one of them repeats may wait for another one.
+            let passed = |action: &Action| if let Action::Tick(node) = *action { 1 + ticks[node] } else { 0 };
+            let Some(&action) = self.progress().iter().min_by_key(|a| (passed(a), **a)) else {
                 return self.judge_rest();
             };
+            if let Action::Tick(node) = action {
+                ticks[node] += 1;
+            }
             self.act(action)?;
         }
         Err(format!("no rest after 100,000 steps:\n{}", self.print()))

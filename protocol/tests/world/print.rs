@@ -7,6 +7,10 @@ use pagemesh_protocol::{AgentId, PageId, PageState};
 use super::World;
 use super::machine::Machine;
 
+fn ids(agents: &[AgentId]) -> String {
+    agents.iter().map(|a| format!("n{}", a.0)).collect::<Vec<_>>().join(",")
+}
+
 impl World {
     /// The whole state in a few lines, for scenario files and for people.
     pub fn print(&self) -> String {
@@ -17,7 +21,10 @@ impl World {
         pages.dedup();
         for p in pages {
             for (n, node) in self.nodes.iter().enumerate() {
-                let view = node.view(p).expect("every node knows the region");
+                let Some(view) = node.view(p) else {
+                    let _ = writeln!(text, "  p{} n{n} does not know the region", p.index);
+                    continue;
+                };
                 let state = match view.state {
                     PageState::Invalid => "invalid",
                     PageState::Shared => "shared",
@@ -39,10 +46,18 @@ impl World {
                 if view.deferred {
                     text.push_str(" deferred");
                 }
+                if view.departed {
+                    text.push_str(" keeps the entry");
+                }
                 if let Some(home) = view.home {
-                    let ids = |agents: &[AgentId]| {
-                        agents.iter().map(|a| format!("n{}", a.0)).collect::<Vec<_>>().join(",")
-                    };
+                    if !home.known {
+                        text.push_str(" | home: entry to come");
+                        if !home.queue.is_empty() {
+                            let _ = write!(text, " queue=[{}]", ids(&home.queue));
+                        }
+                        text.push('\n');
+                        continue;
+                    }
                     let owner = home.owner.map_or("nobody".to_owned(), |o| format!("n{}", o.0));
                     let _ = write!(
                         text,
@@ -62,6 +77,9 @@ impl World {
                 }
                 text.push('\n');
             }
+        }
+        for n in (0..self.nodes.len()).filter(|&n| self.control.is_left(n)) {
+            let _ = writeln!(text, "  n{n} has left");
         }
         for ((a, b), link) in self.links.iter().filter(|(_, l)| !l.is_empty()) {
             let _ = write!(text, "  n{a}->n{b}:");

@@ -1,10 +1,9 @@
 //! The side that dials.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pagemesh_protocol::AgentId;
 use thiserror::Error;
@@ -15,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{error::Elapsed, timeout};
 
 use super::{HANDSHAKE_TIMEOUT, Shared};
+use crate::pause::jittered;
 use crate::peer::handshake::{HANDSHAKE_LEN, HandshakeError, Hello, Packet};
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -82,8 +82,12 @@ impl Line {
             let address = *self.address.borrow_and_update();
             match self.connect(address).await {
                 Ok(()) => {
-                    last_error.clear();
+                    let made = Instant::now();
                     broken.notified().await;
+                    // A shard that does not believe the peer gives it up at once, again and again.
+                    if made.elapsed() > PAUSE_MAX {
+                        last_error.clear();
+                    }
                     // Programs wait while there is none, so however short it lived, the next one is made soon.
                     pause = PAUSE_MIN;
                 }
@@ -129,16 +133,9 @@ impl Line {
                 if (hello.from, hello.shard, hello.number) != (mine.to, mine.shard, mine.number) {
                     return Err(HandshakeError::Malformed.into());
                 }
-                self.shared.members().is_same_life(&hello)?;
+                self.shared.members().may_come(&hello)?;
                 Ok((stream, hello))
             }
         }
     }
-}
-
-/// Between half of `pause` and the whole, so that agents that lost each other together do not meet in step.
-fn jittered(pause: Duration) -> Duration {
-    // The keys of the standard hash map's hasher are random; that is all the randomness that is needed here.
-    let random = RandomState::new().hash_one(0) as u32;
-    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dial::Dialer;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -24,6 +24,9 @@ use crate::shard::{Command, ShardHandle};
 
 /// For how long either side waits for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For how long a peer is turned away that a shard has just refused to believe.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// After what silence a connection is probed, how often, and how many probes may stay without an answer.
 const KEEPALIVE_IDLE_SECONDS: u32 = 2;
@@ -66,17 +69,22 @@ struct Shared {
 struct Members {
     /// Everyone but this agent. Those with a lower id are dialled.
     peers: BTreeMap<AgentId, Option<Dialer>>,
-    /// The life of each peer that the shards have been connected to. They do not believe another one.
-    incarnations: BTreeMap<AgentId, Incarnation>,
+    /// The life of each peer that was handed to each shard last.
+    lives: BTreeMap<(AgentId, u16), Incarnation>,
+    /// Lives that shards have refused, and when. They are let in again a while later: what the shard had of an earlier
+    /// life may be gone by then.
+    refused: BTreeMap<(AgentId, u16), (Incarnation, Instant)>,
     /// Numbers of the last connections that were dialled. They outlive the dialer, and so do the peers' memories of them.
     numbers: BTreeMap<(AgentId, u16), u64>,
 }
 
 impl Members {
-    /// Refuses a peer in another life than that of its first connection. It has lost its pages, or is somebody else.
-    fn is_same_life(&self, hello: &Hello) -> Result<(), HandshakeError> {
-        match self.incarnations.get(&hello.from) {
-            Some(known) if *known != hello.incarnation => Err(HandshakeError::OtherIncarnation(hello.from)),
+    /// Turns away a peer that a shard has just refused. Whether to believe it is the shard's to say.
+    fn may_come(&self, hello: &Hello) -> Result<(), HandshakeError> {
+        match self.refused.get(&(hello.from, hello.shard)) {
+            Some((life, when)) if *life == hello.incarnation && when.elapsed() < REFUSED_PAUSE => {
+                Err(HandshakeError::OtherIncarnation(hello.from))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -135,11 +143,19 @@ impl Network {
         }
     }
 
-    /// A shard has lost its connection to a peer: if it was dialled, it is dialled again.
-    pub fn lost(&self, shard: u16, peer: AgentId) {
-        if let Some(Some(dialer)) = self.shared.members().peers.get(&peer) {
+    /// A shard has lost its connection to a peer, or refused it: if it was dialled, it is dialled again. Whether that is
+    /// news: a peer that is refused comes again and again.
+    pub fn lost(&self, shard: u16, peer: AgentId, refused: bool) -> bool {
+        let mut members = self.shared.members();
+        let mut news = true;
+        if refused && let Some(life) = members.lives.get(&(peer, shard)).copied() {
+            let before = members.refused.insert((peer, shard), (life, Instant::now()));
+            news = before.is_none_or(|(before, _)| before != life);
+        }
+        if let Some(Some(dialer)) = members.peers.get(&peer) {
             dialer.lost(shard);
         }
+        news
     }
 }
 
@@ -164,7 +180,7 @@ impl Shared {
         } else if hello.from < self.identity.me {
             Err(HandshakeError::WrongWay(hello.from))
         } else {
-            members.is_same_life(hello)
+            members.may_come(hello)
         }
     }
 
@@ -186,12 +202,7 @@ impl Shared {
         setsockopt(&stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_SECONDS)?;
         setsockopt(&stream, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
         setsockopt(&stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MILLIS_MAX)?;
-        {
-            let mut members = self.members();
-            // Two lives may have been in their handshakes at the same time.
-            members.is_same_life(hello).map_err(io::Error::other)?;
-            members.incarnations.insert(peer, incarnation);
-        }
+        self.members().lives.insert((peer, shard), incarnation);
         self.shards[usize::from(shard)].send(Command::Peer { peer, incarnation, number, stream });
         Ok(())
     }

@@ -4,18 +4,24 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pagemesh_protocol::{AgentId, Body, Incarnation, MESSAGE_LEN, Message, PageId, RegionId, Tuning};
+use pagemesh_protocol::{
+    Access, AgentId, Body, Coherence, Incarnation, MESSAGE_LEN, Message, PageId, Placement, RegionConfig,
+    RegionId, RequestId, Tuning, Txn,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
+use crate::memory::RegionFile;
 use crate::metrics::Metrics;
 use crate::peer::handshake::{HANDSHAKE_LEN, Hello, Packet};
 use crate::peer::{Identity, Network};
 use crate::shard::{Command, Event, Setup, Shard, ShardHandle};
+use crate::uffd::testing::Directory;
 
 struct Agent {
+    me: AgentId,
     network: Network,
     shards: Vec<ShardHandle>,
     events: UnboundedReceiver<Event>,
@@ -34,7 +40,7 @@ impl Agent {
         let shards: Vec<_> =
             (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), sender.clone()).unwrap()).collect();
         let network = Network::start("127.0.0.1:0".parse().unwrap(), identity, shards.clone()).unwrap();
-        Agent { network, shards, events }
+        Agent { me, network, shards, events }
     }
 
     fn know(&self, id: u16, address: SocketAddr) {
@@ -55,13 +61,30 @@ impl Agent {
         }
     }
 
+    /// Has the first shard home a page, of which the peer at the other end of `stream` then gets a copy.
+    async fn refer_to(&self, stream: &mut TcpStream) {
+        let directory = Directory::new();
+        let file = Arc::new(RegionFile::create(&directory.0, "region", 4096).unwrap());
+        let region = RegionId(77);
+        let config = RegionConfig { pages: 1, coherence: Coherence::WriteInvalidate };
+        let placement = Placement { epoch: 1, homes: vec![self.me], previous: Vec::new() };
+        let lives = Vec::new();
+        self.shards[0].send(Command::Region { region, file, page_size: 4096, config, placement, lives });
+        let body = Body::Get { req: RequestId(1), access: Access::Read, have: Txn::NONE };
+        let get = Message { epoch: 1, ..message(77, body) };
+        let frames = [message(0, Body::Resumed).encode(0), get.encode(0)].concat();
+        stream.write_all(&frames).await.unwrap();
+        assert!(matches!(receive(stream).await, Body::Grant { .. }));
+    }
+
     /// Awaits the loss of a connection, and passes it on as the control path does.
     async fn lose(&mut self) -> (AgentId, bool) {
         match self.events.recv().await.unwrap() {
-            Event::PeerLost { shard, peer, reason } => {
-                self.network.lost(shard, peer);
-                (peer, reason.contains("must not be believed"))
+            Event::PeerLost { shard, peer, refused, .. } => {
+                self.network.lost(shard, peer, refused);
+                (peer, refused)
             }
+            Event::Left { region, .. } => panic!("nobody leaves region {}", region.0),
             Event::AttachmentEnded { reason, .. } => panic!("nothing is attached: {reason}"),
         }
     }
@@ -156,39 +179,40 @@ async fn two_agents_connect_every_shard_and_connect_again() {
 }
 
 #[tokio::test]
-async fn an_agent_without_its_memory_is_not_let_in_again() {
+async fn whether_another_life_is_let_in_is_for_its_shard_to_say() {
     let mut low = Agent::start(identity(3, 1, 1));
     low.know(8, "127.0.0.1:1".parse().unwrap());
-    let mut good = greet_low(&low, 1, 1).await.unwrap();
-    assert_eq!(receive(&mut good).await, Body::Resumed);
+    let mut first = greet_low(&low, 1, 5).await.unwrap();
+    assert_eq!(receive(&mut first).await, Body::Resumed);
+    low.refer_to(&mut first).await;
+    let mut second = greet_low(&low, 2, 1).await.unwrap();
+    assert!(is_closed(&mut second).await, "the shard refuses it");
+    assert_eq!(low.lose().await, (AgentId(8), true));
+    // For a while it is not even asked.
     let reason = greet_low(&low, 2, 2).await.unwrap_err();
     assert!(reason.contains("lost its memory"), "{reason}");
 
-    // The one that has its memory goes on undisturbed, and may come again.
-    good.write_all(&message(0, Body::Resumed).encode(0)).await.unwrap();
-    good.write_all(&Message { epoch: 1, ..message(77, Body::Unsubscribe) }.encode(0)).await.unwrap();
-    assert_eq!(receive(&mut good).await, Body::Refused, "it answers that it does not know the region");
-    drop(good);
-    assert_eq!(low.lose().await, (AgentId(8), false));
-    let mut again = greet_low(&low, 1, 2).await.unwrap();
+    // The one that has its memory may come again.
+    let mut again = greet_low(&low, 1, 6).await.unwrap();
     assert_eq!(receive(&mut again).await, Body::Resumed);
 }
 
 #[tokio::test]
-async fn a_dialled_agent_without_its_memory_is_not_connected_to() {
+async fn a_dialled_agent_in_another_life_is_dialled_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut high = Agent::start(identity(8, 1, 1));
     high.know(3, listener.local_addr().unwrap());
-    let (mut good, number) = answer(&listener, 1).await;
-    assert_eq!((receive(&mut good).await, number), (Body::Resumed, 1));
-    drop(good);
+    let (mut first, number) = answer(&listener, 1).await;
+    assert_eq!((receive(&mut first).await, number), (Body::Resumed, 1));
+    high.refer_to(&mut first).await;
+    drop(first);
     assert_eq!(high.lose().await, (AgentId(3), false));
 
     let (mut other, number) = answer(&listener, 2).await;
     assert_eq!((is_closed(&mut other).await, number), (true, 2));
-    // It dials on by itself: no shard has seen the other one.
-    let (mut good, number) = answer(&listener, 1).await;
-    assert_eq!((receive(&mut good).await, number), (Body::Resumed, 3));
+    assert_eq!(high.lose().await, (AgentId(3), true));
+    let (mut first, number) = answer(&listener, 1).await;
+    assert_eq!((receive(&mut first).await, number), (Body::Resumed, 3));
 
     // Numbers go on when the peer is forgotten and declared again.
     high.network.set_peers(BTreeMap::new());

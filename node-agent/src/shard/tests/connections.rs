@@ -3,26 +3,69 @@
 use std::io::{Read, Write};
 use std::rc::Rc;
 
-use pagemesh_protocol::{Access, AgentId, Body, MESSAGE_LEN, Message, PageId, RegionId, RequestId, Txn};
+use pagemesh_protocol::{
+    Access, AgentId, Body, Incarnation, MESSAGE_LEN, Message, PageId, RegionId, RequestId, Txn,
+};
 
 use super::hostile::{Alone, data, resumed};
-use super::mesh::tcp_pair;
+use super::mesh::{REGION, tcp_pair};
 use crate::memory::{PAGE_SIZE_MAX, PageBuffer, PagePool};
 use crate::peer::QUEUED_BYTES_MAX;
 use crate::shard::Event;
 use crate::shard::links::Senders;
 
+/// Reads what a shard says first on a connection that it has taken up.
+fn welcomed(stream: &mut impl Read) {
+    let mut frame = [0; MESSAGE_LEN];
+    stream.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[..], resumed());
+}
+
 #[test]
-fn another_incarnation_loses_only_its_own_connection() {
+fn another_life_is_refused_as_long_as_something_refers_to_the_one_before() {
     let mut alone = Alone::start();
-    for (incarnation, number, refuses) in [(1, 1, false), (2, 2, true), (1, 3, false)] {
-        let mine = alone.connect(incarnation, number);
-        if !refuses {
-            drop(mine);
-        }
-        let Event::PeerLost { reason, .. } = alone.event() else { panic!("the peer is not lost") };
-        assert_eq!(reason.contains("must not be believed"), refuses, "{reason}");
-    }
+    let mut first = alone.connect(1, 1);
+    welcomed(&mut first);
+    // From now on the directory says that the first life has a copy.
+    let page = PageId { region: REGION, index: 0 };
+    let body = Body::Get { req: RequestId(1), access: Access::Read, have: Txn::NONE };
+    let get = Message { page, epoch: 1, body }.encode(0);
+    first.write_all(&[resumed(), get.to_vec()].concat()).unwrap();
+    let mut frame = [0; MESSAGE_LEN];
+    first.read_exact(&mut frame).unwrap();
+    assert!(matches!(Message::decode(&frame).unwrap().0.body, Body::Grant { .. }));
+
+    let lost = |alone: &mut Alone| {
+        let Event::PeerLost { refused, .. } = alone.event() else { panic!("the peer is not lost") };
+        refused
+    };
+    let _second = alone.connect(2, 1);
+    assert!(lost(&mut alone));
+    // The one that has the copy may come again.
+    let mut again = alone.connect(1, 2);
+    welcomed(&mut again);
+    drop(again);
+    assert!(!lost(&mut alone));
+
+    alone.drop_region();
+    // Its connections are counted from 1 again.
+    let mut second = alone.connect(2, 1);
+    welcomed(&mut second);
+}
+
+#[test]
+fn a_life_that_a_placement_means_is_let_in() {
+    let mut alone = Alone::start();
+    let first = alone.connect(1, 7);
+    drop(first);
+    let Event::PeerLost { refused: false, .. } = alone.event() else { panic!("the peer is not lost") };
+    // The placement comes before the first connection of the life that it means.
+    alone.place(2, &[AgentId(0), AgentId(9)], &[(AgentId(9), Incarnation(2))]);
+    let mut second = alone.connect(2, 1);
+    welcomed(&mut second);
+    // Another one is none of the homes.
+    let _third = alone.connect(3, 1);
+    let Event::PeerLost { refused: true, .. } = alone.event() else { panic!("the peer is let in") };
 }
 
 #[test]

@@ -49,9 +49,9 @@ impl Alone {
         };
         let shard = Shard::spawn(0, setup, sender).unwrap();
         let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
-        let placement = Placement { epoch: 1, homes: vec![AgentId(0)] };
-        let (page_size, region) = (PAGE as u32, REGION);
-        shard.send(Command::Region { region, file: file.clone(), page_size, config, placement });
+        let placement = Placement { epoch: 1, homes: vec![AgentId(0)], previous: Vec::new() };
+        let (page_size, region, lives) = (PAGE as u32, REGION, Vec::new());
+        shard.send(Command::Region { region, file: file.clone(), page_size, config, placement, lives });
         Alone { shard, events, metrics, connections: 0, file, _directory: directory }
     }
 
@@ -71,6 +71,20 @@ impl Alone {
         let (peer, incarnation) = (PEER, Incarnation(incarnation));
         self.shard.send(Command::Peer { peer, incarnation, number, stream });
         mine
+    }
+
+    /// Gives the region other homes, of which these lives are known.
+    pub(super) fn place(&self, epoch: u64, homes: &[AgentId], lives: &[(AgentId, Incarnation)]) {
+        let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
+        let placement = Placement { epoch, homes: homes.to_vec(), previous: vec![AgentId(0)] };
+        let (file, page_size, region) = (self.file.clone(), PAGE as u32, REGION);
+        let lives = lives.to_vec();
+        self.shard.send(Command::Region { region, file, page_size, config, placement, lives });
+    }
+
+    /// Has the shard forget its region.
+    pub(super) fn drop_region(&self) {
+        self.shard.send(Command::Drop { region: REGION });
     }
 
     /// How many frames were refused for this reason.

@@ -64,9 +64,10 @@ impl Agent {
     fn declare(&self, homes: &[AgentId]) {
         for shard in &self.shards {
             let Shape { pages, page_size, coherence, .. } = self.shape;
-            let placement = Placement { epoch: 1, homes: homes.to_vec() };
+            let placement = Placement { epoch: 1, homes: homes.to_vec(), previous: Vec::new() };
             let (file, config) = (self.file.clone(), RegionConfig { pages, coherence });
-            shard.send(Command::Region { region: REGION, file, page_size, config, placement });
+            let (region, lives) = (REGION, Vec::new());
+            shard.send(Command::Region { region, file, page_size, config, placement, lives });
         }
     }
 
@@ -171,8 +172,8 @@ impl Drop for Mesh {
 fn keep(id: AgentId, mut events: UnboundedReceiver<Event>, agents: &[Agent], lines: &Lines) {
     while let Some(event) = events.blocking_recv() {
         match event {
-            Event::PeerLost { shard, peer, reason } => {
-                let refused = reason.contains("must not be believed");
+            Event::Left { region, .. } => panic!("nobody leaves region {}", region.0),
+            Event::PeerLost { shard, peer, reason, refused } => {
                 assert!(!refused, "agent {} refuses agent {}: {reason}", id.0, peer.0);
                 if peer < id {
                     connect(agents, lines, (id, peer, shard));

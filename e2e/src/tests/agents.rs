@@ -1,0 +1,273 @@
+//! Agents that come and go.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::Api;
+use pagemesh_crds::{Agent, Region};
+
+use crate::install::{self, LENDS};
+use crate::pods::On;
+use crate::scene::{SYSTEM, Scene};
+use crate::wait::{EVENTUALLY, Seen, until};
+
+impl Scene {
+    fn agents(&self) -> Api<Agent> {
+        Api::all(self.cluster.client.clone())
+    }
+
+    /// Waits until an agent's `Ready` condition is this: a status, or a reason.
+    async fn agent_is(&self, node: &str, wanted: &str) -> Result<Agent> {
+        let agents = self.agents();
+        until(&format!("the agent of {node} to be {wanted}"), EVENTUALLY, async || {
+            let Some(agent) = agents.get_opt(node).await? else {
+                return Ok(Seen::NotYet("there is none".into()));
+            };
+            let conditions = agent.status.iter().flat_map(|status| &status.conditions);
+            let ready = conditions.clone().find(|c| c.type_ == "Ready").cloned();
+            match ready {
+                Some(c) if c.status == wanted || c.reason == wanted => Ok(Seen::Yes(agent)),
+                other => Ok(Seen::NotYet(format!("{other:?}"))),
+            }
+        })
+        .await
+    }
+
+    /// Waits until a region's homes are what `wanted` says and nothing moves any more.
+    async fn homes_are(
+        &self,
+        region: &str,
+        what: &str,
+        wanted: impl Fn(&[String]) -> bool,
+    ) -> Result<Region> {
+        let regions = self.regions();
+        until(&format!("the homes of {region} to be {what}"), Duration::from_secs(300), async || {
+            let object = regions.get(region).await?;
+            let placement = object.status.as_ref().and_then(|status| status.placement.clone());
+            let homes: Vec<_> =
+                placement.iter().flat_map(|p| &p.homes).map(|home| home.agent.clone()).collect();
+            let settled = placement.as_ref().is_some_and(|placement| placement.previous.is_empty());
+            let conditions = object.status.iter().flat_map(|status| &status.conditions);
+            let ready = conditions.clone().any(|c| c.type_ == "Ready" && c.status == "True");
+            if settled && ready && wanted(&homes) {
+                return Ok(Seen::Yes(object));
+            }
+            Ok(Seen::NotYet(format!("{placement:?}, ready: {ready}")))
+        })
+        .await
+    }
+}
+
+/// Makes the control plane's node lend memory as well, for the time of `body`.
+async fn with_third_node(scene: &Scene, body: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let third = &scene.cluster.control_plane;
+    install::lend(&scene.cluster, third, true).await?;
+    let result = async {
+        scene.agent_is(third, "True").await?;
+        body().await
+    }
+    .await;
+    install::lend(&scene.cluster, third, false).await?;
+    // The agent hands over what it homes, and goes.
+    let pods = [
+        "get",
+        "pods",
+        "-n",
+        SYSTEM,
+        "-l",
+        "app.kubernetes.io/component=agent",
+        "-o",
+        "name",
+        "--field-selector",
+    ];
+    let selector = format!("spec.nodeName={third}");
+    let gone = until("the third node's agent to go", Duration::from_secs(300), async || {
+        let left = scene.cluster.kubectl(&[&pods[..], &[&selector]].concat()).await?;
+        Ok(Seen::when(left.trim().is_empty(), || left))
+    })
+    .await;
+    result.and(gone)
+}
+
+pub(super) async fn a_third_node_joins_and_attaches(scene: &Scene) -> Result<()> {
+    let first = &scene.cluster.workers[0];
+    scene.region("table", "size: 1Mi, homes: 2").await?;
+    let before = scene.ready("table").await?;
+    let written = scene.fill("writer", first, "table", "before").await?;
+    with_third_node(scene, async || {
+        let third = &scene.cluster.control_plane;
+        let read = scene.checksum("reader", third, "table").await?;
+        ensure!(written == read, "wrote {written}, the new node read {read}");
+        let written = scene.fill("writer-back", third, "table", "back").await?;
+        let read = scene.checksum("reader-back", first, "table").await?;
+        ensure!(written == read, "the new node wrote {written}, read {read}");
+        // A node that joins moves nothing.
+        let after = scene.ready("table").await?;
+        let epoch =
+            |region: &Region| region.status.as_ref().and_then(|s| s.placement.as_ref()).map(|p| p.epoch);
+        ensure!(
+            epoch(&before) == epoch(&after),
+            "the epoch went from {:?} to {:?}",
+            epoch(&before),
+            epoch(&after)
+        );
+        // And it homes what comes after it, where that is wanted.
+        scene.region("wide", "size: 1Mi, homes: 3").await?;
+        scene.homes_are("wide", "on three nodes", |homes| homes.contains(third)).await.map(drop)
+    })
+    .await?;
+    // Its homes went to those who stayed.
+    scene
+        .homes_are("wide", "on the workers", |homes| !homes.contains(&scene.cluster.control_plane))
+        .await
+        .map(drop)
+}
+
+pub(super) async fn a_drained_home_hands_over_under_load(scene: &Scene) -> Result<()> {
+    let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
+    with_third_node(scene, async || {
+        let third = &scene.cluster.control_plane;
+        scene.region("table", "size: 4Mi, homes: 3").await?;
+        scene.homes_are("table", "three", |homes| homes.len() == 3 && homes.contains(second)).await?;
+        let written = {
+            scene.region("quiet", "size: 4Mi, homes: 3").await?;
+            scene.ready("quiet").await?;
+            scene.fill("quiet-writer", second, "quiet", "quiet").await?
+        };
+        let loads = [
+            scene.start_load(On(first), "table", 0, 2).await?,
+            scene.start_load(On(third), "table", 1, 2).await?,
+        ];
+        for load in &loads {
+            load.goes_on(100).await?;
+        }
+        let drain =
+            ["drain", second, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=240s"];
+        let drained = scene.cluster.kubectl(&drain).await;
+        let moved = async {
+            drained?;
+            for region in ["table", "quiet"] {
+                scene.homes_are(region, "off the drained node", |homes| !homes.contains(second)).await?;
+            }
+            for load in &loads {
+                load.goes_on(100).await?;
+            }
+            // What nobody touched while it moved is what it was.
+            let read = scene.checksum("quiet-reader", first, "quiet").await?;
+            ensure!(written == read, "wrote {written}, after the drain {read}");
+            // The drained node's agent holds nothing any more: its node may go.
+            let agents = scene.agents();
+            until("the drained agent to hold nothing of these regions", EVENTUALLY, async || {
+                let held = agents.get(second).await?.status.unwrap_or_default().regions;
+                let ours: Vec<_> = held.iter().filter(|held| held.namespace == scene.namespace).collect();
+                Ok(Seen::when(ours.is_empty(), || format!("{ours:?}")))
+            })
+            .await
+        }
+        .await;
+        scene.cluster.kubectl(&["uncordon", second]).await?;
+        moved?;
+        for load in loads {
+            load.good().await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub(super) async fn a_node_that_the_pool_no_longer_selects_hands_over(scene: &Scene) -> Result<()> {
+    let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
+    scene.region("table", "size: 2Mi, homes: 2").await?;
+    scene.ready("table").await?;
+    let written = scene.fill("writer", second, "table", "kept").await?;
+    let load = {
+        scene.region("busy", "size: 1Mi, homes: 2").await?;
+        scene.ready("busy").await?;
+        scene.start_load(On(first), "busy", 0, 1).await?
+    };
+    load.goes_on(50).await?;
+
+    install::lend(&scene.cluster, second, false).await?;
+    let handed_over = async {
+        for region in ["table", "busy"] {
+            scene
+                .homes_are(region, "on the node that stays", |homes| homes.iter().all(|home| home == first))
+                .await?;
+        }
+        load.goes_on(50).await?;
+        let read = scene.checksum("reader", first, "table").await?;
+        ensure!(written == read, "wrote {written}, read {read}");
+        Ok::<_, anyhow::Error>(())
+    }
+    .await;
+    install::lend(&scene.cluster, second, true).await?;
+    handed_over?;
+    // It comes back with another life and is believed again; what was crowded spreads again.
+    scene.agent_is(second, "True").await?;
+    scene.homes_are("table", "on both nodes again", |homes| homes.contains(second)).await?;
+    let read = scene.checksum("reader-again", second, "table").await?;
+    ensure!(written == read, "wrote {written}, after the way back {read}");
+    load.goes_on(50).await?;
+    load.good().await.map(drop)
+}
+
+pub(super) async fn a_node_that_cannot_serve_says_so(scene: &Scene) -> Result<()> {
+    let second = &scene.cluster.workers[1];
+    let device =
+        async |from: &str, to: &str| scene.cluster.run("docker", &["exec", second, "mv", from, to]).await;
+    install::lend(&scene.cluster, second, false).await?;
+    scene.agent_is(second, "Stopping").await.context("the agent must end before its node is broken")?;
+    let selector = format!("spec.nodeName={second}");
+    let list = [
+        "get",
+        "pods",
+        "-n",
+        SYSTEM,
+        "-l",
+        "app.kubernetes.io/component=agent",
+        "-o",
+        "name",
+        "--field-selector",
+        &selector,
+    ];
+    until("the agent to end", Duration::from_secs(300), async || {
+        let left = scene.cluster.kubectl(&list).await?;
+        Ok(Seen::when(left.trim().is_empty(), || left))
+    })
+    .await?;
+    device("/dev/userfaultfd", "/dev/userfaultfd.away").await?;
+    install::lend(&scene.cluster, second, true).await?;
+    let reported = async {
+        let agent = scene.agent_is(second, "PreflightFailed").await?;
+        let findings = agent.status.unwrap_or_default().preflight;
+        ensure!(
+            findings.iter().any(|finding| finding.message.contains("userfaultfd")),
+            "the findings do not name the device: {findings:?}"
+        );
+        until("an Event on the Agent", EVENTUALLY, async || {
+            let arguments = [
+                "get",
+                "events",
+                "-A",
+                "--field-selector",
+                "involvedObject.kind=Agent,reason=PreflightFailed",
+                "-o",
+                "name",
+            ];
+            let events = scene.cluster.kubectl(&arguments).await?;
+            Ok(Seen::when(!events.trim().is_empty(), || "none".into()))
+        })
+        .await?;
+        // Nothing is placed there.
+        scene.region("table", "size: 1Mi").await?;
+        scene
+            .homes_are("table", "elsewhere", |homes| !homes.is_empty() && !homes.contains(second))
+            .await
+            .map(drop)
+    }
+    .await;
+    device("/dev/userfaultfd.away", "/dev/userfaultfd").await?;
+    // It is looked at again and again: the agent serves by itself once the cause is gone.
+    let healed = scene.agent_is(second, "True").await;
+    reported.and(healed.map(drop)).with_context(|| format!("nodes that lend are labelled {LENDS}"))
+}

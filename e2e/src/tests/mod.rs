@@ -1,0 +1,70 @@
+//! What pagemesh promises on Kubernetes, a promise each.
+
+mod agents;
+mod api_server;
+mod command_line;
+mod deletion;
+mod examples;
+mod operator;
+mod permissions;
+mod placement;
+mod release;
+mod rules;
+mod sharing;
+mod traces;
+
+use anyhow::Result;
+use futures::future::LocalBoxFuture;
+
+use crate::scene::Scene;
+
+/// A test.
+pub(crate) struct Test {
+    /// Its name, and that of its namespace.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
+}
+
+/// A test from an async function of the same name.
+macro_rules! test {
+    ($module:ident :: $name:ident) => {
+        Test { name: stringify!($name), run: |scene| Box::pin($module::$name(scene)) }
+    };
+}
+
+/// Tests that disturb nobody but themselves.
+pub(crate) fn side_by_side() -> Vec<Test> {
+    vec![
+        test!(release::helm_test_passes),
+        test!(rules::the_api_server_and_we_agree_on_every_rule),
+        test!(sharing::unmodified_programs_on_two_nodes_share_a_region),
+        test!(sharing::a_region_grows),
+        test!(sharing::coherence_is_switched_under_load),
+        test!(deletion::deletion_waits_for_attachments_and_names_them),
+        test!(deletion::a_recreated_region_is_a_new_one),
+        test!(placement::what_cannot_be_placed_says_why_and_heals),
+        test!(placement::class_defaults_and_limits),
+        test!(permissions::an_agent_may_write_only_what_is_its_own),
+        test!(examples::every_example_works),
+        test!(command_line::status_shows_a_region),
+        test!(command_line::logs_and_report),
+        test!(traces::one_trace_spans_operator_and_agent),
+    ]
+}
+
+/// Tests that take something away from everybody, in this order. The last ones replace and remove pagemesh itself.
+pub(crate) fn alone() -> Vec<Test> {
+    vec![
+        test!(agents::a_third_node_joins_and_attaches),
+        test!(agents::a_drained_home_hands_over_under_load),
+        test!(agents::a_node_that_the_pool_no_longer_selects_hands_over),
+        test!(agents::a_node_that_cannot_serve_says_so),
+        test!(operator::killed_twenty_times_while_regions_come_and_go),
+        test!(operator::another_leader_takes_over),
+        test!(command_line::check_names_an_injected_fault),
+        test!(api_server::stopped_for_a_minute_under_load),
+        test!(release::an_upgrade_keeps_what_regions_hold),
+        test!(release::uninstalling_leaves_regions),
+    ]
+}

@@ -1,0 +1,135 @@
+//! Helm: install, test, upgrade, uninstall.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use kube::Api;
+use kube::api::ListParams;
+use pagemesh_crds::{Agent, Region};
+
+use crate::install::{self, RELEASE};
+use crate::scene::{SYSTEM, Scene};
+use crate::wait::{EVENTUALLY, Seen, until};
+
+pub(super) async fn helm_test_passes(scene: &Scene) -> Result<()> {
+    let said = scene.cluster.run("helm", &["test", RELEASE, "-n", SYSTEM, "--logs", "--timeout=4m"]).await?;
+    ensure!(said.contains("Succeeded"), "{said}");
+    Ok(())
+}
+
+/// The tag that an upgrade goes to.
+const NEXT: &str = "e2e-next";
+
+/// Gives an image on a node of kind another tag.
+async fn retag(scene: &Scene, node: &str, image: &str) -> Result<()> {
+    let ctr = ["exec", node, "ctr", "--namespace=k8s.io", "images"];
+    let list = scene.cluster.run("docker", &[&ctr[..], &["list", "--quiet"]].concat()).await?;
+    let ours = format!("pagemesh/{image}:");
+    let is_ours = |name: &&str| name.contains(&ours) && !name.ends_with(NEXT);
+    let old = list.lines().find(is_ours).with_context(|| format!("{node} has no image {ours}"))?;
+    let new = format!("{}:{NEXT}", old.rsplit_once(':').map_or(old, |(name, _)| name));
+    scene.cluster.run("docker", &[&ctr[..], &["tag", "--force", old, &new]].concat()).await.map(drop)
+}
+
+/// The chart as it was in the commit before this one, in a directory. None if there was none.
+async fn chart_before(scene: &Scene) -> Result<Option<PathBuf>> {
+    let directory = std::env::temp_dir().join(format!("pagemesh-chart-before-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let archive = directory.join("chart.tar");
+    let archive_text = archive.to_str().context("the directory for temporary files is no text")?;
+    let taken = ["archive", "-o", archive_text, "HEAD~1", "charts/pagemesh"];
+    if !scene.cluster.attempt("git", &taken).await?.status.success() {
+        return Ok(None);
+    }
+    let directory_text = directory.to_str().context("the directory for temporary files is no text")?;
+    scene.cluster.run("tar", &["-xf", archive_text, "-C", directory_text]).await?;
+    Ok(Some(directory.join("charts/pagemesh")))
+}
+
+pub(super) async fn an_upgrade_keeps_what_regions_hold(scene: &Scene) -> Result<()> {
+    let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
+    let now = scene.cluster.root.join("charts/pagemesh");
+    // A clone without history has no commit before: then only the images' tag is upgraded.
+    let before = chart_before(scene).await?.unwrap_or_else(|| now.clone());
+    uninstall(scene).await?;
+    install::install(&scene.cluster, &before, &[]).await.context("the chart of the commit before")?;
+    scene.region("table", "size: 4Mi, homes: 2").await?;
+    scene.ready("table").await?;
+    let written = scene.fill("writer", first, "table", "kept").await?;
+    let lives = lives(scene).await?;
+
+    // The same programs under another tag: what is upgraded is the way they run, and that they run anew.
+    for node in scene.cluster.workers.iter().chain([&scene.cluster.control_plane]) {
+        for image in ["operator", "agent"] {
+            retag(scene, node, image).await?;
+        }
+    }
+    let tags = format!("operator.image.tag={NEXT},agent.image.tag={NEXT}");
+    install::install(&scene.cluster, &now, &["--set-string", &tags]).await?;
+    let agents = until("all agents to be replaced", EVENTUALLY, async || {
+        let now = self::lives(scene).await?;
+        let replaced = now.len() == lives.len() && now.iter().all(|life| !lives.contains(life));
+        Ok(if replaced { Seen::Yes(now) } else { Seen::NotYet(format!("{now:?}, were {lives:?}")) })
+    })
+    .await?;
+    ensure!(agents.len() == 2, "{agents:?}");
+    scene.ready("table").await?;
+    let read = scene.checksum("reader", second, "table").await?;
+    ensure!(written == read, "wrote {written}, after the upgrade {read}");
+    if before != now {
+        let parent = before.ancestors().nth(2).map_or_else(PathBuf::new, Path::to_path_buf);
+        std::fs::remove_dir_all(parent)?;
+    }
+    Ok(())
+}
+
+/// The lives of all agents that serve.
+async fn lives(scene: &Scene) -> Result<Vec<String>> {
+    let agents = Api::<Agent>::all(scene.cluster.client.clone()).list(&ListParams::default()).await?;
+    let life = |agent: Agent| {
+        let status = agent.status?;
+        let ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+        status.incarnation.filter(|_| ready)
+    };
+    Ok(agents.into_iter().filter_map(life).collect())
+}
+
+async fn uninstall(scene: &Scene) -> Result<String> {
+    let said =
+        scene.cluster.run("helm", &["uninstall", RELEASE, "-n", SYSTEM, "--wait", "--timeout=5m"]).await?;
+    until("all pods to go", EVENTUALLY, async || {
+        let left = scene.cluster.kubectl(&["get", "pods", "-n", SYSTEM, "-o", "name"]).await?;
+        Ok(Seen::when(left.trim().is_empty(), || left))
+    })
+    .await?;
+    Ok(said)
+}
+
+pub(super) async fn uninstalling_leaves_regions(scene: &Scene) -> Result<()> {
+    scene.region("table", "size: 1Mi").await?;
+    scene.ready("table").await?;
+    let said = uninstall(scene).await?;
+    ensure!(
+        said.contains("customresourcedefinition") || said.contains("CustomResourceDefinition"),
+        "Helm does not say what it leaves: {said}"
+    );
+    let regions = Api::<Region>::namespaced(scene.cluster.client.clone(), &scene.namespace);
+    ensure!(regions.get_opt("table").await?.is_some(), "the Region is gone");
+    // Nobody is left to look after it, and it can be deleted all the same.
+    regions.delete("table", &kube::api::DeleteParams::default()).await?;
+    until("the Region to go", EVENTUALLY, async || {
+        let left = regions.get_opt("table").await?;
+        Ok(Seen::when(left.is_none(), || format!("{:?}", left.map(|region| region.metadata.finalizers))))
+    })
+    .await?;
+    let left = [
+        "get",
+        "clusterroles,clusterrolebindings,daemonsets,deployments,services,validatingadmissionpolicies",
+        "-A",
+    ];
+    let labelled = [&left[..], &["-l", "app.kubernetes.io/part-of=pagemesh", "-o", "name"]].concat();
+    let left = scene.cluster.kubectl(&labelled).await?;
+    ensure!(left.trim().is_empty(), "left behind: {left}");
+    // And it can be installed again over what was left.
+    install::install(&scene.cluster, &scene.cluster.root.join("charts/pagemesh"), &[]).await
+}

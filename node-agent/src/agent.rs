@@ -1,0 +1,263 @@
+//! The agent itself, whoever tells it what there is to serve: its data path, its doors, and the loop between them.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use pagemesh_agent::attach::{self, Server};
+use pagemesh_agent::config::{Me, Objects};
+use pagemesh_agent::control::Control;
+use pagemesh_agent::http::{self, Readiness, Standing};
+use pagemesh_agent::instance::{Dirs, Info};
+use pagemesh_agent::metrics::Metrics;
+use pagemesh_agent::observe::{self, Observation};
+use pagemesh_agent::peer::{Identity, Network};
+use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle};
+use pagemesh_agent::uffd;
+use pagemesh_protocol::{Incarnation, Tuning};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info, warn};
+
+use crate::args::RunArgs;
+
+/// Shards of an agent that is not told how many, at most: more cores than these serve programs better.
+const SHARDS_DEFAULT_MAX: usize = 4;
+
+/// A number that no other life of this agent has.
+pub(crate) fn incarnation() -> Result<Incarnation> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(Incarnation(u64::from_ne_bytes(bytes)))
+}
+
+/// An incarnation as objects have it.
+pub(crate) fn shown(incarnation: Incarnation) -> String {
+    format!("{:016x}", incarnation.0)
+}
+
+pub(crate) fn shard_count(args: &RunArgs) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    args.shards.unwrap_or(cores.min(SHARDS_DEFAULT_MAX) as u16)
+}
+
+/// The signals that end an agent.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Signals> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Signals { interrupt, terminate })
+    }
+
+    /// Awaits the next of them.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// The HTTP pages, from the start to the end of the process.
+pub(crate) struct Pages {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) standing: watch::Sender<Standing>,
+    _task: JoinSet<()>,
+}
+
+impl Pages {
+    pub(crate) async fn start(args: &RunArgs, readiness: Readiness, why_not_yet: &str) -> Result<Pages> {
+        let listener = TcpListener::bind(args.http).await;
+        let listener =
+            listener.with_context(|| format!("cannot listen on {}: choose another --http", args.http))?;
+        let address = listener.local_addr()?;
+        let metrics = Arc::new(Metrics::new());
+        let (standing, stands) = watch::channel(Standing::Waiting(why_not_yet.into()));
+        let router = http::router(stands, readiness, Arc::clone(&metrics));
+        let mut task = JoinSet::new();
+        task.spawn(async {
+            axum::serve(listener, router).await.unwrap_or_else(|error| warn!(%error, "HTTP ended"))
+        });
+        Ok(Pages { address, metrics, standing, _task: task })
+    }
+}
+
+/// A serving agent.
+pub(crate) struct Agent {
+    pub(crate) control: Arc<Control>,
+    /// What it holds, looked at again and again.
+    pub(crate) observed: watch::Receiver<Observation>,
+    network: Network,
+    events: mpsc::UnboundedReceiver<Event>,
+    objects: watch::Receiver<Arc<Objects>>,
+    identity: Identity,
+    /// Whatever of this ends, the agent must.
+    tasks: JoinSet<()>,
+}
+
+impl Agent {
+    /// Starts to serve `objects` and whatever follows on them.
+    pub(crate) async fn start(
+        args: &RunArgs,
+        dirs: &Dirs,
+        pages: &Pages,
+        me: Me,
+        incarnation: Incarnation,
+        objects: watch::Receiver<Arc<Objects>>,
+    ) -> Result<Agent> {
+        let device = File::open(uffd::DEVICE).with_context(|| {
+            format!("cannot open {}: `pagemesh-agent preflight` tells what to do", uffd::DEVICE)
+        })?;
+        let listener = attach::listen(&dirs.socket(), args.socket_mode)?;
+        let identity = Identity { me: me.id, incarnation, shards: shard_count(args) };
+        let (sender, events) = mpsc::unbounded_channel();
+        let shards =
+            spawn_shards(args, identity, &pages.metrics, &sender).context("cannot start the shards")?;
+        let control = Arc::new(Control::new(me, shown(incarnation), shards, args.memory_dir.clone()));
+        let network = Network::start(args.listen, identity, control.shards().to_vec())?;
+        let (publish, observed) = watch::channel(Observation::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(observe::observe(Arc::clone(&control), publish));
+        let server = Server::new(listener, device.into(), Arc::clone(&control), args.attachments)?;
+        let mut agent = Agent { control, observed, network, events, objects, identity, tasks };
+        agent.apply();
+        agent.tasks.spawn(server.run());
+        if let Err(error) = agent.announce(args, dirs, pages) {
+            agent.end().await;
+            return Err(error);
+        }
+        Ok(agent)
+    }
+
+    fn announce(&self, args: &RunArgs, dirs: &Dirs, pages: &Pages) -> Result<()> {
+        let info = Info {
+            pid: std::process::id(),
+            name: args.name.clone(),
+            id: self.identity.me.0,
+            listen: self.network.local_addr(),
+            http: pages.address,
+            socket: dirs.socket(),
+        };
+        dirs.announce(&info).context("cannot write agent.json")?;
+        pages.standing.send_replace(Standing::Serving(Arc::clone(&self.control)));
+        info!(name = info.name, id = info.id, listen = %info.listen, http = %info.http, "the agent is up");
+        Ok(())
+    }
+
+    /// The objects that it serves, as they follow on each other.
+    pub(crate) fn objects(&self) -> watch::Receiver<Arc<Objects>> {
+        self.objects.clone()
+    }
+
+    /// Has the agent end with `task`.
+    pub(crate) fn depend_on(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Serves until `end` comes, or a part fails.
+    pub(crate) async fn serve_until<T>(&mut self, end: impl Future<Output = T>) -> Result<T> {
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                end = &mut end => return Ok(end),
+                Some(event) = self.events.recv() => self.on_event(event),
+                Ok(()) = self.objects.changed() => self.apply(),
+                Some(ended) = self.tasks.join_next() => {
+                    return Err(anyhow!("a part of the agent has ended: {ended:?}"));
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self) {
+        let objects = Arc::clone(&self.objects.borrow_and_update());
+        let peers = objects.peers(self.identity.me);
+        // Regions first: a peer that is connected may ask for their pages at once.
+        self.control.apply(objects);
+        self.network.set_peers(peers);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::PeerLost { shard, peer, reason, refused } => {
+                if self.network.lost(shard, peer, refused) {
+                    info!(peer = peer.0, shard, reason, "lost a peer");
+                } else {
+                    debug!(peer = peer.0, shard, reason, "refused a peer again");
+                }
+            }
+            Event::Left { shard, region, attempt } => self.control.left(shard, region, attempt),
+            Event::AttachmentEnded { attachment, reason } => {
+                info!(attachment = attachment.0, reason, "an attachment ended");
+                self.control.attachment_ended(attachment, reason);
+            }
+        }
+    }
+
+    /// Ends all attachments, then gives back all that is here of regions that others home. What is left at the deadline
+    /// stays with this agent, and so goes with it.
+    pub(crate) async fn leave(&mut self, deadline: Instant) {
+        let control = Arc::clone(&self.control);
+        control.stop_admitting();
+        control.end_attachments();
+        let mut changes = control.changes();
+        let leave = async {
+            // The sender lives as long as the control.
+            let _ = changes.wait_for(|_| control.is_detached()).await;
+            control.leave_all();
+            let _ = changes.wait_for(|_| control.leaving() == 0).await;
+        };
+        match timeout_at(deadline, self.serve_until(leave)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("left what was here without taking leave: {error:#}"),
+            Err(_) => {
+                warn!(
+                    regions = self.control.leaving(),
+                    "the time to leave is over; what is still here goes with the agent"
+                );
+            }
+        }
+    }
+
+    /// Ends it. First nobody talks to the shards any more, then they end, then what they worked on goes.
+    pub(crate) async fn end(mut self) {
+        self.tasks.shutdown().await;
+        drop(self.network);
+        let control = self.control;
+        // The shards are threads; waiting for them may block.
+        let ended = tokio::task::spawn_blocking(move || {
+            control.stop_shards();
+            control.close();
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(5), ended).await;
+    }
+}
+
+fn spawn_shards(
+    args: &RunArgs,
+    identity: Identity,
+    metrics: &Arc<Metrics>,
+    events: &mpsc::UnboundedSender<Event>,
+) -> io::Result<Vec<ShardHandle>> {
+    let Identity { me, incarnation, shards } = identity;
+    let mut tuning = Tuning::default();
+    if let Some(turn) = args.turn {
+        tuning.turn_nanos = u64::from(turn) * 1000;
+    }
+    let setup = Setup { me, incarnation, shards, tuning, metrics: Arc::clone(metrics) };
+    (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), events.clone())).collect()
+}

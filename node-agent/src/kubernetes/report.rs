@@ -1,0 +1,85 @@
+//! Writes the status of this agent's object.
+
+use std::time::Instant;
+
+use kube::api::Patch;
+use kube::{Api, Client, Resource};
+use pagemesh_crds::{Agent, AgentStatus};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{AgentIdentity, Pace, RETRY_MAX, RETRY_MIN, WriteError, apply, declare, written};
+use crate::config::OwnAgent;
+use crate::pause::jittered;
+
+/// Writes every status that comes after the first, as soon as it is due, until none comes any more; the last one at once. An object that
+/// somebody has deleted is made again.
+pub async fn report(
+    client: Client,
+    identity: AgentIdentity,
+    mut status: watch::Receiver<AgentStatus>,
+    mut own: watch::Receiver<OwnAgent>,
+) {
+    let api: Api<Agent> = Api::all(client.clone());
+    let mut pace = Pace::default();
+    let mut pause = RETRY_MIN;
+    let mut failing = false;
+    let mut open = status.changed().await.is_ok();
+    while open {
+        let wanted = status.borrow_and_update().clone();
+        let due = pace.due(&wanted, Instant::now());
+        let wait = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => {}
+            changed = status.changed() => {
+                open = changed.is_ok();
+                // It may put off what was due, or make it due at once.
+                if open { continue }
+            }
+            Ok(()) = own.changed() => {
+                if !own.borrow_and_update().present {
+                    warn!("the Agent object is gone; making it again");
+                    declare(&client, &identity).await;
+                    pace.forget();
+                }
+                continue;
+            }
+        }
+        let wanted = status.borrow().clone();
+        if pace.due(&wanted, Instant::now()).is_none() {
+            continue;
+        }
+        match written(write(&api, &identity.name, &wanted)).await {
+            Ok(_) => {
+                if std::mem::take(&mut failing) {
+                    info!("the status of the Agent object is written again");
+                }
+                pause = RETRY_MIN;
+                pace.wrote(wanted, Instant::now());
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, "cannot write the status of the Agent object; trying on");
+                }
+                if let WriteError::Refused { code: 404, .. } = error {
+                    declare(&client, &identity).await;
+                }
+                tokio::time::sleep(if open { jittered(pause) } else { RETRY_MIN / 4 }).await;
+                pause = (2 * pause).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+async fn write(api: &Api<Agent>, name: &str, status: &AgentStatus) -> kube::Result<Agent> {
+    let patch = json!({
+        "apiVersion": Agent::api_version(&()), "kind": Agent::kind(&()), "metadata": {"name": name}, "status": status,
+    });
+    api.patch_status(name, &apply(), &Patch::Apply(&patch)).await
+}

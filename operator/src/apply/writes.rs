@@ -1,0 +1,228 @@
+//! The writes themselves.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::api::{Patch, PatchParams};
+use kube::core::ObjectMeta;
+use kube::{Api, Resource};
+use pagemesh_crds::{ANNOTATION_TRACEPARENT, API_VERSION, Agent, AgentPool, Region};
+use pagemesh_telemetry::current_traceparent;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::info;
+
+use super::{Applier, ApplyError};
+use crate::observe;
+use crate::plan::{Action, Child, ChildKey, ChildView, FINALIZER, Precondition, RegionKey};
+
+/// Who writes, as Kubernetes keeps it beside every field.
+const FIELD_MANAGER: &str = "pagemesh-operator";
+
+/// What has been done to one object by the actions before.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Its resource version after the last write.
+    version: Option<String>,
+    /// Whether its annotation names this trace already.
+    traced: bool,
+}
+
+/// Fields that anybody else has written are taken over: they are ours.
+fn params() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+impl Applier {
+    /// Does one thing.
+    pub(super) async fn write(&self, action: Action, progress: &mut Progress) -> Result<(), ApplyError> {
+        match action {
+            Action::ApplyChild { child, content, .. } => self.apply_child(*child, content).await,
+            Action::SetPoolStatus { pool, on, status, notes } => {
+                let api: Api<AgentPool> = Api::all(self.client.clone());
+                let object = json!({
+                    "apiVersion": API_VERSION,
+                    "kind": "AgentPool",
+                    "metadata": metadata(&on, progress, &pool, None),
+                    "status": status,
+                });
+                let patch = Patch::Apply(&object);
+                let written = self.sent(api.patch_status(&pool, &params(), &patch)).await?;
+                self.events.publish(&written, &notes, None);
+                self.observer.wrote_pool(written);
+                Ok(())
+            }
+            Action::AdoptAgent { agent, on, id, node_uid } => self.adopt(&agent, &on, id, node_uid).await,
+            Action::ReportAgent { agent, uid, findings, notes } => {
+                let object = Agent {
+                    metadata: ObjectMeta {
+                        name: Some(agent),
+                        uid: Some(uid.clone()),
+                        ..ObjectMeta::default()
+                    },
+                    ..Agent::new("", Default::default())
+                };
+                self.events.publish(&object, &notes, None);
+                self.observer.told(uid, findings);
+                Ok(())
+            }
+            Action::SetRegionFinalizer { region, on, present } => {
+                self.set_region_metadata(&region, &on, progress, present).await
+            }
+            Action::SetRegionStatus { region, on, status, publishes, notes, .. } => {
+                // First, so that who sees the placement sees the trace that it belongs to.
+                if publishes && !progress.traced && current_traceparent().is_some() {
+                    self.set_region_metadata(&region, &on, progress, true).await?;
+                }
+                let api: Api<Region> = Api::namespaced(self.client.clone(), &region.namespace);
+                let epoch = status.placement.as_ref().map(|placement| placement.epoch);
+                let object = json!({
+                    "apiVersion": API_VERSION,
+                    "kind": "Region",
+                    "metadata": metadata(&on, progress, &region.name, Some(&region.namespace)),
+                    "status": status,
+                });
+                let patch = Patch::Apply(&object);
+                let written = self.sent(api.patch_status(&region.name, &params(), &patch)).await?;
+                for note in &notes {
+                    info!(region = %format_args!("{}/{}", region.namespace, region.name), reason = note.reason, "{}", note.text);
+                }
+                self.events.publish(&written, &notes, epoch);
+                self.observer.wrote_region(written);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what the operator owns of a region's metadata. Leaving something out takes it away.
+    async fn set_region_metadata(
+        &self,
+        region: &RegionKey,
+        on: &Precondition,
+        progress: &mut Progress,
+        finalizer: bool,
+    ) -> Result<(), ApplyError> {
+        let api: Api<Region> = Api::namespaced(self.client.clone(), &region.namespace);
+        let mut metadata = metadata(on, progress, &region.name, Some(&region.namespace));
+        if finalizer {
+            metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+            metadata.annotations = current_traceparent()
+                .map(|traceparent| BTreeMap::from([(ANNOTATION_TRACEPARENT.to_owned(), traceparent)]));
+        }
+        let object = json!({ "apiVersion": API_VERSION, "kind": "Region", "metadata": metadata });
+        let written = self.sent(api.patch(&region.name, &params(), &Patch::Apply(&object))).await?;
+        progress.version.clone_from(&written.metadata.resource_version);
+        progress.traced = true;
+        self.observer.wrote_region(written);
+        Ok(())
+    }
+
+    async fn adopt(
+        &self,
+        agent: &str,
+        on: &Precondition,
+        id: u16,
+        node_uid: Option<String>,
+    ) -> Result<(), ApplyError> {
+        let api: Api<Agent> = Api::all(self.client.clone());
+        let mut metadata = metadata(on, &Progress::default(), agent, None);
+        metadata.owner_references = node_uid.map(|uid| {
+            vec![OwnerReference {
+                api_version: "v1".into(),
+                kind: "Node".into(),
+                name: agent.to_owned(),
+                uid,
+                ..OwnerReference::default()
+            }]
+        });
+        let object =
+            json!({ "apiVersion": API_VERSION, "kind": "Agent", "metadata": metadata, "spec": { "id": id } });
+        let written = self.sent(api.patch(agent, &params(), &Patch::Apply(&object))).await?;
+        info!(agent, id, "agent has its number");
+        self.observer.wrote_agent(written);
+        Ok(())
+    }
+
+    async fn apply_child(&self, child: Child, content: u64) -> Result<(), ApplyError> {
+        let key = child.key();
+        match child {
+            Child::ServiceAccount(object) => {
+                self.child_in_namespace(key, &object, content, observe::child).await
+            }
+            Child::RoleBinding(object) => {
+                self.child_in_namespace(key, &object, content, observe::child).await
+            }
+            Child::Service(object) => self.child_in_namespace(key, &object, content, observe::child).await,
+            Child::DaemonSet(object) => {
+                self.child_in_namespace(key, &object, content, observe::daemon_set).await
+            }
+            Child::ClusterRoleBinding(object) => {
+                self.child_of_cluster(key, &object, content, observe::child).await
+            }
+        }
+    }
+
+    async fn child_in_namespace<K>(
+        &self,
+        key: ChildKey,
+        object: &K,
+        content: u64,
+        view: fn(K) -> ChildView,
+    ) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
+        self.child(api, key, object, content, view).await
+    }
+
+    async fn child_of_cluster<K>(
+        &self,
+        key: ChildKey,
+        object: &K,
+        content: u64,
+        view: fn(K) -> ChildView,
+    ) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        self.child(Api::<K>::all(self.client.clone()), key, object, content, view).await
+    }
+
+    async fn child<K: Resource + Clone + Debug + Serialize + DeserializeOwned>(
+        &self,
+        api: Api<K>,
+        key: ChildKey,
+        object: &K,
+        content: u64,
+        view: fn(K) -> ChildView,
+    ) -> Result<(), ApplyError> {
+        let written = self.sent(api.patch(&key.name, &params(), &Patch::Apply(object))).await?;
+        let version = observe::version(written.meta());
+        info!(kind = key.kind.name(), name = key.name, "applied");
+        self.observer.wrote_child(key, version, view(written), content);
+        Ok(())
+    }
+}
+
+/// Names an object in the state that was seen, or that the writes before have left.
+fn metadata(on: &Precondition, progress: &Progress, name: &str, namespace: Option<&str>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(ToOwned::to_owned),
+        uid: Some(on.uid.clone()),
+        resource_version: Some(progress.version.clone().unwrap_or_else(|| on.resource_version.clone())),
+        ..ObjectMeta::default()
+    }
+}

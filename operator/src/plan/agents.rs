@@ -1,0 +1,131 @@
+//! What becomes of Agent objects: numbers, owners, and what is told of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pagemesh_crds::{AGENTS_MAX, Agent, Severity};
+
+use super::action::{Action, Note, Precondition};
+use super::mesh::placement;
+use super::snapshot::Snapshot;
+
+/// Longest text of an agent's that is repeated; Events allow a kilobyte.
+const FINDING_CHARS_MAX: usize = 500;
+
+/// Plans for all agents.
+pub(crate) fn plan(snapshot: &Snapshot, actions: &mut Vec<Action>) {
+    let mut numbers = Numbers::of(snapshot);
+    let mut agents: Vec<_> = snapshot.agents.iter().collect();
+    agents
+        .sort_by_key(|(name, agent)| (agent.metadata.creation_timestamp.as_ref().map(|time| time.0), *name));
+    for (name, agent) in agents {
+        if agent.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let id = agent.spec.id.or_else(|| numbers.next(name));
+        adopt(snapshot, name, agent, id, actions);
+        report(snapshot, name, agent, id, &numbers, actions);
+    }
+}
+
+fn adopt(snapshot: &Snapshot, name: &str, agent: &Agent, id: Option<u16>, actions: &mut Vec<Action>) {
+    let Some(id) = id else { return };
+    let node_uid = snapshot.nodes.get(name).map(|node| node.uid.clone());
+    let owners = agent.metadata.owner_references.iter().flatten();
+    let owned =
+        owners.filter(|owner| owner.kind == "Node").any(|owner| Some(&owner.uid) == node_uid.as_ref());
+    if agent.spec.id == Some(id) && (owned || node_uid.is_none()) {
+        return;
+    }
+    let on = Precondition {
+        uid: agent.metadata.uid.clone().unwrap_or_default(),
+        resource_version: agent.metadata.resource_version.clone().unwrap_or_default(),
+    };
+    actions.push(Action::AdoptAgent { agent: name.to_owned(), on, id, node_uid });
+}
+
+fn report(
+    snapshot: &Snapshot,
+    name: &str,
+    agent: &Agent,
+    id: Option<u16>,
+    numbers: &Numbers,
+    actions: &mut Vec<Action>,
+) {
+    let uid = agent.metadata.uid.clone().unwrap_or_default();
+    let mut notes: Vec<Note> = agent
+        .status
+        .iter()
+        .flat_map(|status| &status.preflight)
+        .map(|finding| {
+            let message: String = finding.message.chars().take(FINDING_CHARS_MAX).collect();
+            let reason = match finding.severity {
+                Severity::Failure => "PreflightFailed",
+                Severity::Warning => "PreflightWarning",
+            };
+            Note { warning: true, reason, text: format!("{}: {message}", finding.name) }
+        })
+        .collect();
+    let shared = id.and_then(|id| numbers.holders.get(&id)).filter(|holders| holders.len() > 1);
+    if let (Some(id), Some(holders)) = (id, shared) {
+        let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
+        notes.push(Note {
+            warning: true,
+            reason: "NumberShared",
+            text: format!(
+                "Agents {} all have number {id}: delete all of these Agent objects but one.",
+                holders.join(", ")
+            ),
+        });
+    }
+    if id.is_none() {
+        notes.push(Note {
+            warning: true,
+            reason: "NoNumber",
+            text: format!("All {AGENTS_MAX} numbers are taken: delete Agent objects of nodes that are gone."),
+        });
+    }
+    let findings: Vec<String> = notes.iter().map(|note| format!("{} {}", note.reason, note.text)).collect();
+    let said = snapshot.reported.get(&uid).map_or(&[][..], Vec::as_slice);
+    if said == findings {
+        return;
+    }
+    notes.retain(|note| !said.contains(&format!("{} {}", note.reason, note.text)));
+    actions.push(Action::ReportAgent { agent: name.to_owned(), uid, findings, notes });
+}
+
+/// Which numbers are taken.
+struct Numbers {
+    holders: BTreeMap<u16, BTreeSet<String>>,
+    /// Of agents whose object is gone. They may be back, and messages of theirs may still be under way while a region names them.
+    former: BTreeMap<String, u16>,
+    named: BTreeSet<String>,
+}
+
+impl Numbers {
+    fn of(snapshot: &Snapshot) -> Numbers {
+        let mut holders: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
+        for (name, agent) in snapshot.agents.iter() {
+            if let Some(id) = agent.spec.id {
+                holders.entry(id).or_default().insert(name.clone());
+            }
+        }
+        let placements = snapshot.regions.values().filter_map(|region| placement(region));
+        let homes = placements.flat_map(|placement| placement.homes.iter().chain(&placement.previous));
+        let named = homes.map(|home| home.agent.clone()).collect();
+        Numbers { holders, former: snapshot.former_ids.clone(), named }
+    }
+
+    /// The number of an agent that has none: the one that it had, or the lowest that is free.
+    fn next(&mut self, agent: &str) -> Option<u16> {
+        let had = self.former.get(agent).copied().filter(|id| !self.holders.contains_key(id));
+        let reserved = |id: u16| {
+            self.former
+                .iter()
+                .any(|(name, former)| *former == id && name != agent && self.named.contains(name))
+        };
+        let id =
+            had.or_else(|| (0..AGENTS_MAX).find(|id| !self.holders.contains_key(id) && !reserved(*id)))?;
+        self.holders.entry(id).or_default().insert(agent.to_owned());
+        Some(id)
+    }
+}

@@ -1,0 +1,161 @@
+//! `pagemesh-operator uninstall`: what must be done before the objects of an installation are removed, so that no agent
+//! is left without an operator, and no Region with a finalizer that nobody would ever take off.
+//!
+//! It is run by a job with rights of its own: the operator itself may delete nothing.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use pagemesh_crds::{Agent, AgentPool, Region};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::plan::FINALIZER;
+
+const OPERATORS: &str = "app.kubernetes.io/name=pagemesh,app.kubernetes.io/component=operator";
+const AGENTS: &str = "app.kubernetes.io/name=pagemesh,app.kubernetes.io/component=agent";
+/// The pool that the operator was given by the chart and no one else has made.
+const POOL_OF_THE_CHART: &str = "app.kubernetes.io/name=pagemesh,app.kubernetes.io/managed-by=Helm";
+
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What `uninstall` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UninstallArgs {
+    /// Namespace of the operator and its agents.
+    #[arg(long)]
+    namespace: String,
+    /// Name of the operator's Deployment.
+    #[arg(long, default_value = "pagemesh-operator")]
+    deployment: String,
+    /// How long to wait for the operator's pods, and then for the agents' pods, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+}
+
+/// Ends all agents and gives up all Regions. What is done already is passed over, so it may be run again.
+///
+/// # Errors
+/// The API server cannot be reached or refuses; nothing is undone. Pods that do not end in time are no error.
+pub(crate) async fn run(args: &UninstallArgs) -> Result<()> {
+    let client = Client::try_default().await.context("cannot find the API server: run this in a pod")?;
+    // The operator goes first: it would move pages between agents that are all about to end.
+    stop_operator(&client, args).await?;
+    end_agents(&client, args).await?;
+    release_regions(&client).await
+}
+
+async fn stop_operator(client: &Client, args: &UninstallArgs) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &args.namespace);
+    let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
+    match deployments.patch_scale(&args.deployment, &PatchParams::default(), &none).await {
+        Ok(_) => {}
+        Err(error) if is_not_found(&error) => {}
+        Err(error) => return Err(error).context("cannot stop the operator"),
+    }
+    wait_for_pods(client, args, OPERATORS).await?;
+    println!("the operator has ended");
+    Ok(())
+}
+
+async fn end_agents(client: &Client, args: &UninstallArgs) -> Result<()> {
+    let of_the_chart = ListParams::default().labels(POOL_OF_THE_CHART);
+    delete_all(&all::<AgentPool>(client), &of_the_chart)
+        .await
+        .context("cannot delete the default AgentPool")?;
+    // Pools that somebody else has made stay as they are declared.
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), &args.namespace);
+    let of_pools = ListParams::default().labels(AGENTS);
+    delete_all(&daemon_sets, &of_pools).await.context("cannot delete the DaemonSets of agents")?;
+    wait_for_pods(client, args, AGENTS).await?;
+    delete_all(&all::<Agent>(client), &ListParams::default()).await.context("cannot delete the Agents")?;
+    println!("the agents have ended");
+    Ok(())
+}
+
+/// Takes the finalizer off all Regions, and the placement, which names agents that are no more.
+async fn release_regions(client: &Client) -> Result<()> {
+    let regions = match all::<Region>(client).list(&ListParams::default()).await {
+        Ok(regions) => regions,
+        Err(error) if is_not_found(&error) => return Ok(()),
+        Err(error) => return Err(error).context("cannot list the Regions"),
+    };
+    for region in &regions {
+        let name = region.name_any();
+        let namespace = region.namespace().unwrap_or_default();
+        release(client, &namespace, &name, region.finalizers())
+            .await
+            .with_context(|| format!("cannot take the finalizer off Region {namespace}/{name}"))?;
+    }
+    println!("{} Regions stay as they are declared, without their contents", regions.items.len());
+    Ok(())
+}
+
+async fn release(client: &Client, namespace: &str, name: &str, finalizers: &[String]) -> kube::Result<()> {
+    let regions: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Region>(&()));
+    let others: Vec<&String> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let parameters = PatchParams::default();
+    let unplaced = regions.patch_status(name, &parameters, &Patch::Merge(json!({ "status": null }))).await;
+    let unmarked = json!({ "metadata": { "finalizers": others } });
+    let released = match unplaced {
+        Ok(_) => regions.patch(name, &parameters, &Patch::Merge(unmarked)).await,
+        Err(error) => Err(error),
+    };
+    match released {
+        Ok(_) => Ok(()),
+        // It went in the meantime.
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until no pod has these labels, and says so when it waits no longer.
+async fn wait_for_pods(client: &Client, args: &UninstallArgs, labels: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &args.namespace);
+    let theirs = ListParams::default().labels(labels);
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    loop {
+        let left = pods.list_metadata(&theirs).await.context("cannot list the pods")?;
+        if left.items.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let names: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
+            println!(
+                "going on without waiting for {}: after {} s they have not ended; see `kubectl describe pod`",
+                names.join(", "),
+                args.timeout
+            );
+            return Ok(());
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// All objects of a kind, read as far as their metadata: whatever else another version has written in them.
+fn all<K: Resource<DynamicType = ()>>(client: &Client) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &ApiResource::erase::<K>(&()))
+}
+
+async fn delete_all<K>(objects: &Api<K>, which: &ListParams) -> kube::Result<()>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match objects.delete_collection(&DeleteParams::default(), which).await {
+        Ok(_) => Ok(()),
+        // The definition is not there, so no object is.
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
