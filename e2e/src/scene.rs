@@ -36,7 +36,7 @@ pub(crate) async fn play(cluster: &Arc<Cluster>, test: &Test) -> Result<()> {
     let result = outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!("{}", panic_text(panic.as_ref()))));
     let result = match result {
         Ok(()) => scene.tear_down().await.context("after the test"),
-        Err(error) => Err(error.context(format!("\n{}", scene.dump().await))),
+        Err(error) => Err(anyhow::anyhow!("{error:#}\n{}", scene.dump().await)),
     };
     if result.is_err() {
         // What is left behind must not disturb others.

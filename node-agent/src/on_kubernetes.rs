@@ -29,6 +29,10 @@ use crate::args::RunArgs;
 /// Before a node that cannot serve is looked at again.
 const PREFLIGHT_EVERY: Duration = Duration::from_secs(30);
 
+/// How long nobody may be ready to take over before there is nobody: in an update the next agent starts while this one ends,
+/// and its pod is ready a moment before its object says so.
+const ALONE_MAX: Duration = Duration::from_secs(15);
+
 /// What leaving takes at least, however late the hand-over was done.
 const LEAVE_MIN: Duration = Duration::from_secs(5);
 
@@ -67,9 +71,8 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
     let life = Life { name: identity.name, incarnation: shown(incarnation) };
     let result = serve(&mut agent, &mut cluster, &pages, &mut signals, id, &life, args).await;
     info!("the agent ends: {}", if result.is_ok() { "it has said goodbye" } else { "a part has failed" });
-    if result.is_ok() {
-        cluster.observation = look(&agent.control).await;
-    }
+    cluster.stage = if result.is_ok() { Stage::Stopped } else { Stage::Stopping };
+    cluster.observation = look(&agent.control).await;
     agent.end().await;
     cluster.farewell().await;
     result
@@ -147,31 +150,37 @@ async fn other_id(own: &mut watch::Receiver<OwnAgent>, id: u16) -> u16 {
 /// Waits until no placement names this agent any more; whether there is anybody to take leave of.
 async fn handed_over(objects: &mut watch::Receiver<Arc<Objects>>, life: &Life, deadline: Instant) -> bool {
     let mut told = HandOver::Done;
+    let mut alone_since = None;
     loop {
         let now = hand_over(&objects.borrow_and_update(), life);
+        let mut look_again = deadline;
         match &now {
             HandOver::Done => return true,
             HandOver::NobodyLeft => {
-                warn!(
-                    "no other agent is ready to take over: the agent goes, and the pages that it homes go with it"
-                );
-                return false;
+                let alone_since: Instant = *alone_since.get_or_insert_with(Instant::now);
+                if alone_since.elapsed() >= ALONE_MAX {
+                    warn!(
+                        "nobody is ready to take over: the agent goes, and the pages that it homes go with it"
+                    );
+                    return false;
+                }
+                look_again = deadline.min(alone_since + ALONE_MAX);
             }
-            HandOver::Waiting { regions, more } if now != told => {
-                info!(?regions, more, "waiting for others to take over");
+            HandOver::Waiting { regions, more } => {
+                alone_since = None;
+                if now != told {
+                    info!(?regions, more, "waiting for others to take over");
+                }
             }
-            HandOver::Waiting { .. } => {}
         }
         told = now;
-        match tokio::time::timeout_at(deadline, objects.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => {
-                error!(
-                    ?told,
-                    "the time to hand over is over: the agent goes, and the pages that it homes go with it"
-                );
-                return true;
-            }
+        let changed = tokio::time::timeout_at(look_again, objects.changed()).await;
+        if matches!(changed, Ok(Err(_))) || Instant::now() >= deadline {
+            error!(
+                ?told,
+                "the time to hand over is over: the agent goes, and the pages that it homes go with it"
+            );
+            return true;
         }
     }
 }

@@ -40,7 +40,7 @@ fn has_file(mesh: &Mesh, node: usize) -> bool {
 fn an_agent_that_has_left_everything_comes_back_in_another_life() {
     let mut mesh = Mesh::start(3, &[], Wires::Direct, 2);
     let placed = Placed::first(&TABLE, &[0, 1]);
-    mesh.declare(&[placed.clone()]);
+    mesh.declare(&[&placed]);
     mesh.await_settled(&[0, 1], &placed);
     write(&mesh, 0, 0);
     for life in 1..=3 {
@@ -50,7 +50,7 @@ fn an_agent_that_has_left_everything_comes_back_in_another_life() {
         // Nobody waits for what it had.
         check(&mesh, 0, 1000 * life);
         mesh.restart(2);
-        mesh.declare(&[placed.clone()]);
+        mesh.declare(&[&placed]);
         mesh.await_ready();
     }
     check(&mesh, 2, 3000);
@@ -63,17 +63,19 @@ fn a_home_that_has_handed_over_comes_back() {
     let first = Placed::first(&TABLE, &[0, 1, 2]);
     write(&mesh, 2, 500);
     let without = first.moved(&[0, 1, 0]);
-    mesh.declare(&[without.clone()]);
+    mesh.declare(&[&without]);
     mesh.await_settled(&[0, 1, 2], &without);
-    mesh.declare(&[without.done()]);
+    mesh.declare(&[&without.done()]);
+    let told = |previous: serde_json::Value| (previous == serde_json::json!([])).then_some(());
+    until("the agent to hear that all has moved", || told(mesh.region(2, "table")?["previous"].clone()));
     mesh.agents[2].stop();
     check(&mesh, 1, 500);
     mesh.restart(2);
-    mesh.declare(&[without.done()]);
+    mesh.declare(&[&without.done()]);
     mesh.await_ready();
     write(&mesh, 2, 600);
     let again = without.moved(&[2, 1, 0]);
-    mesh.declare(&[again.clone()]);
+    mesh.declare(&[&again]);
     mesh.await_settled(&[0, 1, 2], &again);
     for node in 0..3 {
         check(&mesh, node, 600);
@@ -87,7 +89,7 @@ fn a_region_is_deleted_and_made_again() {
     let mesh = Mesh::start(3, &[], Wires::Direct, 2);
     let region = |uid| Placed { uid: Some(uid), ..Placed::first(&TABLE, &[0, 1, 2]) };
     for (turn, uid) in ["first", "second", "third"].into_iter().enumerate() {
-        mesh.declare(&[region(uid)]);
+        mesh.declare(&[&region(uid)]);
         mesh.await_settled(&[0, 1, 2], &region(uid));
         let attached: Vec<Region> = (0..3).map(|node| attach(&mesh, node)).collect();
         for page in 0..PAGES {
@@ -120,20 +122,23 @@ fn a_region_is_deleted_and_made_again() {
 fn an_agent_that_was_killed_is_let_in_when_nothing_refers_to_it() {
     let mut mesh = Mesh::start(3, &[], Wires::Direct, 1);
     let placed = Placed { uid: Some("u"), ..Placed::first(&TABLE, &[0, 1]) };
-    mesh.declare(&[placed.clone()]);
+    mesh.declare(&[&placed]);
     mesh.await_settled(&[0, 1], &placed);
     let reader = attach(&mesh, 2);
-    assert_eq!(reader.words()[0].load(SeqCst), 0);
+    // Of both homes' pages.
+    (0..PAGES).for_each(|page| assert_eq!(reader.words()[page * PER_PAGE].load(SeqCst), 0));
     mesh.agents[2].kill();
     mesh.restart(2);
-    mesh.declare(&[placed]);
+    mesh.declare(&[&placed]);
     let log = mesh.agents[2].dir.join("log");
     until("the agent to be kept out", || {
         let log = std::fs::read_to_string(&log).ok()?;
         log.contains("something here still refers to what it had").then_some(())
     });
-    let (code, why) = http::get(mesh.agents[0].http, "/readyz").expect("the agent answers");
-    assert_eq!((code, why.as_str()), (503, "agent node-2 is not connected\n"));
+    for node in [0, 1] {
+        let (code, why) = http::get(mesh.agents[node].http, "/readyz").expect("the agent answers");
+        assert_eq!((code, why.as_str()), (503, "agent node-2 is not connected\n"), "node {node}");
+    }
     mesh.declare(&[]);
     mesh.await_ready();
     drop(reader);
@@ -144,7 +149,7 @@ fn an_agent_that_was_killed_is_let_in_when_nothing_refers_to_it() {
 fn a_region_that_nobody_uses_is_left() {
     let mesh = Mesh::start(3, &[], Wires::Direct, 2);
     let placed = Placed::first(&TABLE, &[0, 1]);
-    mesh.declare(&[placed.clone()]);
+    mesh.declare(&[&placed]);
     mesh.await_settled(&[0, 1], &placed);
     write(&mesh, 2, 70);
     assert!(has_file(&mesh, 2));

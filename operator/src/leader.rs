@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// The Lease, in the operator's namespace.
-const LEASE: &str = "pagemesh-operator";
+pub(crate) const LEASE: &str = "pagemesh-operator";
 /// How long others leave a leader alone that does not renew.
 const DURATION: Duration = Duration::from_secs(15);
 /// How long a leader acts without having renewed.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::leader::LEASE;
 use crate::plan::FINALIZER;
 
 const OPERATORS: &str = "app.kubernetes.io/name=pagemesh,app.kubernetes.io/component=operator";
@@ -60,21 +62,29 @@ async fn stop_operator(client: &Client, args: &UninstallArgs) -> Result<()> {
         Err(error) => return Err(error).context("cannot stop the operator"),
     }
     wait_for_pods(client, args, OPERATORS).await?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
+    match leases.delete(LEASE, &DeleteParams::default()).await {
+        Ok(_) => {}
+        Err(error) if is_not_found(&error) => {}
+        Err(error) => return Err(error).context("cannot delete the Lease by which one operator leads"),
+    }
     println!("the operator has ended");
     Ok(())
 }
 
+/// Ends the agents while their pools are there: with a pool goes the right of its agents to see that no other is left to
+/// take over, and they would wait for one.
 async fn end_agents(client: &Client, args: &UninstallArgs) -> Result<()> {
-    let of_the_chart = ListParams::default().labels(POOL_OF_THE_CHART);
-    delete_all(&all::<AgentPool>(client), &of_the_chart)
-        .await
-        .context("cannot delete the default AgentPool")?;
-    // Pools that somebody else has made stay as they are declared.
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), &args.namespace);
     let of_pools = ListParams::default().labels(AGENTS);
     delete_all(&daemon_sets, &of_pools).await.context("cannot delete the DaemonSets of agents")?;
     wait_for_pods(client, args, AGENTS).await?;
     delete_all(&all::<Agent>(client), &ListParams::default()).await.context("cannot delete the Agents")?;
+    // Pools that somebody else has made stay as they are declared.
+    let of_the_chart = ListParams::default().labels(POOL_OF_THE_CHART);
+    delete_all(&all::<AgentPool>(client), &of_the_chart)
+        .await
+        .context("cannot delete the default AgentPool")?;
     println!("the agents have ended");
     Ok(())
 }

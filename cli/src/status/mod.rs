@@ -19,8 +19,7 @@ pub(crate) use overview::overview;
 ///
 /// Without REGION: the operator, the pools, the agents and the regions of a namespace, and below them what is not well with
 /// what to do. With REGION: its size, class, pool and homes, whether each home has confirmed the placement, who has it
-/// attached where, and its conditions. Fails if the region is not Ready,
-/// and without REGION if something is not well.
+/// attached where, and its conditions. Fails if the region is not Ready, and without REGION if something is not well.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

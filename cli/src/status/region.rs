@@ -9,7 +9,7 @@ use pagemesh_crds::{Agent, HeldRegion, Home, Placement, Region, quantity};
 use serde::Serialize;
 
 use super::region_advice;
-use crate::kubernetes::{Snapshot, age, agent_pool_of, class_of, region_state};
+use crate::kubernetes::{Snapshot, age, agent_lease, agent_pool_of, class_of, is_fresh, region_state};
 use crate::output::{Table, escape};
 
 /// All that is shown of a region.
@@ -105,7 +105,7 @@ pub(super) fn view(snapshot: &Snapshot, region: &Region) -> View {
         consistency: region.spec.consistency.name().into(),
         coherence: coherence.unwrap_or_default().name().into(),
         epoch: placement.map(|placement| placement.epoch),
-        homes: placement.map(|placement| homes(region, placement, agents)).unwrap_or_default(),
+        homes: placement.map(|placement| homes(snapshot, region, placement, agents)).unwrap_or_default(),
         moving_from: placement.map(|placement| distinct(&placement.previous)).unwrap_or_default(),
         attachments: nodes.iter().map(|node| u64::from(node.attachments)).sum(),
         nodes,
@@ -136,7 +136,16 @@ fn held<'a>(agent: &'a Agent, region: &Region) -> Option<&'a HeldRegion> {
     regions.iter().find(|held| Some(&held.uid) == region.metadata.uid.as_ref())
 }
 
-fn homes(region: &Region, placement: &Placement, agents: Option<&[Agent]>) -> Vec<HomeView> {
+fn homes(
+    snapshot: &Snapshot,
+    region: &Region,
+    placement: &Placement,
+    agents: Option<&[Agent]>,
+) -> Vec<HomeView> {
+    let leases = snapshot.leases.as_ref().ok();
+    let is_silent = |agent: &str| {
+        leases.and_then(|leases| is_fresh(leases, &agent_lease(agent), snapshot.now)) == Some(false)
+    };
     let mut slots: BTreeMap<&Home, Vec<usize>> = BTreeMap::new();
     for (slot, home) in placement.homes.iter().enumerate() {
         slots.entry(home).or_default().push(slot);
@@ -148,7 +157,9 @@ fn homes(region: &Region, placement: &Placement, agents: Option<&[Agent]>) -> Ve
                 Some(agents) => confirmation(region, placement.epoch, home, agents),
                 None => (None, None, None),
             };
-            HomeView { agent: home.agent.clone(), slots, confirmed, settled, note }
+            // What it has said is old then, and so may be what the operator says.
+            let silent = is_silent(&home.agent).then(|| "does not renew its Lease: cut off or gone".into());
+            HomeView { agent: home.agent.clone(), slots, confirmed, settled, note: note.or(silent) }
         })
         .collect();
     homes.sort_by(|a, b| a.slots.cmp(&b.slots));

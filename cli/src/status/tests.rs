@@ -55,6 +55,11 @@ fn homes_that_are_not_there_yet_and_what_to_do() {
     ] {
         assert!(text.contains(expected), "{expected} is in\n{text}");
     }
+    let mut cut_off = snapshot();
+    let lease = cut_off.leases.as_mut().expect("there").items.last_mut().expect("of b");
+    lease.spec.as_mut().expect("there").lease_duration_seconds = Some(1);
+    let text = shown(&cut_off);
+    assert!(text.contains("b      1       yes         yes       does not renew its Lease"), "{text}");
     worse.agents = Ok(vec![].into());
     assert!(shown(&worse).contains("there is no such agent any more"));
 }

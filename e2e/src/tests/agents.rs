@@ -216,7 +216,7 @@ pub(super) async fn a_node_that_cannot_serve_says_so(scene: &Scene) -> Result<()
     let device =
         async |from: &str, to: &str| scene.cluster.run("docker", &["exec", second, "mv", from, to]).await;
     install::lend(&scene.cluster, second, false).await?;
-    scene.agent_is(second, "Stopping").await.context("the agent must end before its node is broken")?;
+    scene.agent_is(second, "Stopped").await.context("the agent must end before its node is broken")?;
     let selector = format!("spec.nodeName={second}");
     let list = [
         "get",
@@ -267,7 +267,9 @@ pub(super) async fn a_node_that_cannot_serve_says_so(scene: &Scene) -> Result<()
     }
     .await;
     device("/dev/userfaultfd.away", "/dev/userfaultfd").await?;
-    // It is looked at again and again: the agent serves by itself once the cause is gone.
+    // A container has the devices that there were when it began, so the agent's begins anew.
+    let pod = scene.cluster.kubectl(&list).await?;
+    scene.cluster.kubectl(&["delete", pod.trim(), "-n", SYSTEM]).await?;
     let healed = scene.agent_is(second, "True").await;
     reported.and(healed.map(drop)).with_context(|| format!("nodes that lend are labelled {LENDS}"))
 }

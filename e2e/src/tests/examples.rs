@@ -27,7 +27,8 @@ async fn try_out(scene: &Scene, file: &Path) -> Result<()> {
     if std::fs::read_to_string(file)?.contains("kind: AgentPool") {
         return scene.cluster.kubectl(&["apply", "--dry-run=server", "-f", path]).await.map(drop);
     }
-    let applied: Value = serde_json::from_str(&scene.cluster.kubectl(&["apply", "-f", path, "-o", "json"]).await?)?;
+    let applied: Value =
+        serde_json::from_str(&scene.cluster.kubectl(&["apply", "-f", path, "-o", "json"]).await?)?;
     let objects = applied["items"].as_array().cloned().unwrap_or_else(|| vec![applied.clone()]);
     let worked = works(scene, &objects).await;
     scene.cluster.kubectl(&["delete", "--ignore-not-found", "-f", path]).await?;

@@ -31,7 +31,7 @@ pub(super) async fn an_agent_may_write_only_what_is_its_own(scene: &Scene) -> Re
         &["get", "nodes"],
         &["delete", "agents.pagemesh.io", own],
         &["create", "configmap", "x", "-n", SYSTEM],
-        &["annotate", "regions", "x", "a=b", "-n", &scene.namespace],
+        &["patch", "regions", "x", "--type=merge", "-p", "{}", "-n", &scene.namespace],
         &["delete", "leases.coordination.k8s.io", "pagemesh-operator", "-n", SYSTEM],
         &["get", "leases.coordination.k8s.io", "-A"],
     ];

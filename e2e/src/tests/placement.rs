@@ -35,7 +35,7 @@ pub(super) async fn what_cannot_be_placed_says_why_and_heals(scene: &Scene) -> R
     scene.region("no-class", &format!("size: 1Mi, regionClassName: {class}")).await?;
     for (region, reason, names) in [
         ("too-many-homes", "NotEnoughAgents", "60"),
-        ("too-large", "NotEnoughMemory", "15Ti"),
+        ("too-large", "NotEnoughMemory", "7680Gi"),
         ("no-pool", "UnknownPool", "nowhere"),
         ("no-class", "UnknownClass", class.as_str()),
     ] {

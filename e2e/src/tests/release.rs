@@ -12,7 +12,7 @@ use crate::scene::{SYSTEM, Scene};
 use crate::wait::{EVENTUALLY, Seen, until};
 
 pub(super) async fn helm_test_passes(scene: &Scene) -> Result<()> {
-    let said = scene.cluster.run("helm", &["test", RELEASE, "-n", SYSTEM, "--logs", "--timeout=4m"]).await?;
+    let said = scene.cluster.run("helm", &["test", RELEASE, "-n", SYSTEM, "--timeout=4m"]).await?;
     ensure!(said.contains("Succeeded"), "{said}");
     Ok(())
 }

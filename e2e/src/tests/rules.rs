@@ -21,7 +21,11 @@ type Verdict = std::result::Result<(), String>;
 /// Every object of the tables of crds/tests gets the verdict that the tables give, here from a real API server and there from
 /// the same rules without one.
 pub(super) async fn the_api_server_and_we_agree_on_every_rule(scene: &Scene) -> Result<()> {
-    let cases = Case::read_all(&scene.cluster.root.join("crds/tests/objects"));
+    let mut cases = Case::read_all(&scene.cluster.root.join("crds/tests/objects"));
+    // An Agent that is there without a number gets one from the operator before it can be given one here.
+    cases.retain(|case| {
+        case.kind != "Agent" || case.old.as_ref().is_none_or(|old| !old["spec"]["id"].is_null())
+    });
     ensure!(cases.len() > 50, "there are only {} cases", cases.len());
     let mut wrong = Vec::new();
     for case in &cases {

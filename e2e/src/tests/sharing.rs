@@ -90,7 +90,8 @@ print(len(m.buf))
     let last = "
 import sys
 from multiprocessing.shared_memory import SharedMemory
-print(SharedMemory(sys.argv[1]).buf[-1])
+m = SharedMemory(sys.argv[1])
+print(m.buf[-1])
 ";
     let last = scene.run("last", On(first), &["python3", "-c", last, &name]).await?;
     ensure!(last.trim() == "77", "the last byte is {last}");

@@ -238,3 +238,7 @@ fn keep(next: &mut Objects, last: &Objects, refused: impl Fn(&str) -> bool) {
 #[cfg(test)]
 #[path = "accept_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "accept_api_tests.rs"]
+mod api_tests;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use pagemesh_crds::Home;
 use pagemesh_protocol::AgentId;
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub struct RegionStatus {
     pub epoch: Option<u64>,
     /// Names of its homes.
     pub homes: Vec<String>,
+    /// Names of the homes of before, while pages move from them.
+    pub previous: Vec<String>,
     /// Number of the placement that this agent acts on, if the region is open here.
     pub acts_on: Option<u64>,
     /// Whether nothing moves to this agent any more under that placement.
@@ -131,7 +134,8 @@ impl RegionStatus {
         let RegionState { id, region, not_ready, problem: _, open: _ } = state;
         let survey = survey.regions.get(&id);
         let (shared, exclusive) = survey.map_or((0, 0), |r| (r.shared, r.exclusive));
-        let placement = region.placement;
+        let placement = region.placement.as_ref();
+        let names = |homes: &[Home]| homes.iter().map(|home| home.agent.clone()).collect();
         RegionStatus {
             namespace: region.namespace,
             name: region.name,
@@ -139,10 +143,9 @@ impl RegionStatus {
             page_size: region.page_size_bytes,
             consistency: region.consistency.name(),
             coherence: region.coherence.name(),
-            epoch: placement.as_ref().map(|placement| placement.epoch),
-            homes: placement
-                .map(|p| p.homes.into_iter().map(|home| home.agent).collect())
-                .unwrap_or_default(),
+            epoch: placement.map(|placement| placement.epoch),
+            homes: placement.map(|placement| names(&placement.homes)).unwrap_or_default(),
+            previous: placement.map(|placement| names(&placement.previous)).unwrap_or_default(),
             acts_on: survey.map(|r| r.epoch),
             settled: survey.is_some_and(|r| r.settled),
             ready: not_ready.is_none(),

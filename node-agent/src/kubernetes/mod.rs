@@ -56,6 +56,13 @@ enum WriteError {
     Other(String),
 }
 
+impl WriteError {
+    /// Whether the API server does not know this agent any more, or lets it do nothing.
+    fn is_about_who_we_are(&self) -> bool {
+        matches!(self, WriteError::Refused { code: 401 | 403, .. })
+    }
+}
+
 async fn written<T>(write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
     match tokio::time::timeout(WRITE_TIMEOUT, write).await {
         Ok(Ok(done)) => Ok(done),

@@ -71,7 +71,8 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.due(&status(|_| ()), start), Some(start), "nothing was written yet");
         pace.wrote(status(|r| r.attachments = 2), start);
-        let changes: [(fn(&mut HeldRegion), Option<Duration>); 8] = [
+        type Change = fn(&mut HeldRegion);
+        let changes: [(Change, Option<Duration>); 8] = [
             (|r| r.attachments = 2, None),
             (|r| r.attachments = 3, Some(NUMBERS_EVERY)),
             (|r| (r.attachments, r.resident_bytes) = (2, 7), Some(NUMBERS_EVERY)),

@@ -1,6 +1,6 @@
 //! Writes the status of this agent's object.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kube::api::Patch;
 use kube::{Api, Client, Resource};
@@ -13,18 +13,24 @@ use super::{AgentIdentity, Pace, RETRY_MAX, RETRY_MIN, WriteError, apply, declar
 use crate::config::OwnAgent;
 use crate::pause::jittered;
 
+/// After so long without a right to write, there will be none any more. A token or a role that is being changed may be
+/// missing for a moment.
+const OUTCAST_AFTER: Duration = Duration::from_secs(10);
+
 /// Writes every status that comes after the first, as soon as it is due, until none comes any more; the last one at once. An object that
-/// somebody has deleted is made again.
+/// somebody has deleted is made again. `outcast` is told when the API server has refused for a while to hear this agent.
 pub async fn report(
     client: Client,
     identity: AgentIdentity,
     mut status: watch::Receiver<AgentStatus>,
     mut own: watch::Receiver<OwnAgent>,
+    outcast: watch::Sender<bool>,
 ) {
     let api: Api<Agent> = Api::all(client.clone());
     let mut pace = Pace::default();
     let mut pause = RETRY_MIN;
     let mut failing = false;
+    let mut refused_since = None;
     let mut open = status.changed().await.is_ok();
     while open {
         let wanted = status.borrow_and_update().clone();
@@ -60,12 +66,18 @@ pub async fn report(
                 if std::mem::take(&mut failing) {
                     info!("the status of the Agent object is written again");
                 }
-                pause = RETRY_MIN;
+                (pause, refused_since) = (RETRY_MIN, None);
+                outcast.send_if_modified(std::mem::take);
                 pace.wrote(wanted, Instant::now());
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     warn!(%error, "cannot write the status of the Agent object; trying on");
+                }
+                refused_since =
+                    refused_since.or(Some(Instant::now())).filter(|_| error.is_about_who_we_are());
+                if refused_since.is_some_and(|since| since.elapsed() >= OUTCAST_AFTER) {
+                    outcast.send_replace(true);
                 }
                 if let WriteError::Refused { code: 404, .. } = error {
                     declare(&client, &identity).await;

@@ -30,6 +30,8 @@ pub enum Stage {
     Serving,
     /// It is about to end, and wants its homes moved elsewhere.
     Stopping,
+    /// It has ended.
+    Stopped,
 }
 
 impl Stage {
@@ -39,6 +41,7 @@ impl Stage {
             Stage::WaitingForId => "WaitingForId",
             Stage::Serving => "Serving",
             Stage::Stopping => "Stopping",
+            Stage::Stopped => "Stopped",
         }
     }
 
@@ -50,6 +53,7 @@ impl Stage {
             Stage::WaitingForId => "the operator has not given this agent its number (spec.id) yet",
             Stage::Serving => "programs that attach on this node are served",
             Stage::Stopping => "the agent is ending: its pages have to move to other agents",
+            Stage::Stopped => "the agent has ended",
         }
     }
 }

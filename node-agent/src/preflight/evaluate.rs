@@ -151,7 +151,8 @@ fn memory_dir(dir: &Result<MemoryDir, String>) -> Finding {
         Ok(MemoryDir { path, free, .. }) if *free < MEMORY_WANTED => warn(
             CHECK,
             format!("{} is in a tmpfs with {} free", path.display(), size(*free)),
-            "enlarge it with mount -o remount,size=SIZE; in a container, raise the size of its /dev/shm",
+            "lend more with --memory, or enlarge it with mount -o remount,size=SIZE; in a container, raise the size of its \
+             /dev/shm",
         ),
         Ok(MemoryDir { path, free, .. }) => {
             ok(CHECK, format!("{} is in a tmpfs with {} free", path.display(), size(*free)))

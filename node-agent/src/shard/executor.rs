@@ -2,7 +2,7 @@
 //! different from what the protocol believes can only be the doing of a program or of the kernel.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use pagemesh_protocol::{Access, AgentId, Message, Output, PageId, Payload, RegionId, Time};
 
@@ -14,8 +14,8 @@ use super::waits::{Wait, Waits};
 use crate::memory::{PAGE_SIZE_MAX, PageBuffer, PagePool};
 use crate::metrics::{Direction, Metrics};
 
-/// What a page of zeros is written from.
-static ZEROS: [u8; PAGE_SIZE_MAX as usize] = [0; PAGE_SIZE_MAX as usize];
+/// What a page of zeros is written from. As an array it would be 2 MiB of the program's file.
+static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; PAGE_SIZE_MAX as usize]);
 
 /// Everything on this node that the protocol acts on.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ fn pages_for_those_who_look_after_it() {
     let expected = serde_json::json!({
         "namespace": "default", "name": "table", "size": 1 << 20, "pageSize": 4096,
         "consistency": "Linearizable", "coherence": "WriteInvalidate", "epoch": 1, "homes": ["node-0"],
-        "actsOn": 1, "settled": true, "ready": true, "reason": null, "pages": {"shared": 0, "exclusive": 0}, "attachments": 0,
+        "previous": [], "actsOn": 1, "settled": true, "ready": true, "reason": null, "pages": {"shared": 0, "exclusive": 0}, "attachments": 0,
     });
     assert_eq!(status["regions"][0], expected);
 

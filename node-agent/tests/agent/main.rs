@@ -5,5 +5,6 @@ mod client;
 mod helper;
 mod hostile;
 mod lifecycle;
+mod memory;
 mod process;
 mod programs;

@@ -82,7 +82,10 @@ fn a_refused_map_or_unmap_leaves_the_attachment_as_it_was() {
 #[test]
 fn a_region_is_found_by_its_name_and_only_when_it_is_ready() {
     let scratch = Scratch::new("names");
-    scratch.object("a.yaml", &region("far", "size: 4Ki").replace("[node-0]", "[node-0, node-1]"));
+    scratch.object(
+        "a.yaml",
+        &region("far", "size: 4Ki").replace("{agent: node-0}", "{agent: node-0}, {agent: node-1}"),
+    );
     scratch.object(
         "b.yaml",
         &region("table", "size: 4Ki").replace("name: table", "name: table, namespace: team"),
@@ -119,8 +122,8 @@ fn regions_come_and_go_while_the_agent_runs() {
         }
     };
     agent.scratch.object("late.yaml", &region("late", "size: 16Ki"));
-    let refusal = agent.await_log("refused a file");
-    assert_eq!((&refusal["file"], &refusal["field"]), (&"late.yaml".into(), &"spec.size".into()));
+    let refusal = agent.await_log("refused what is declared there");
+    assert_eq!((&refusal["source"], &refusal["field"]), (&"late.yaml".into(), &"spec.size".into()));
     assert_eq!(Client::connect(&agent.socket()).hello("late").size, 8192);
 
     std::fs::remove_file(agent.scratch.0.join("objects/late.yaml")).unwrap();

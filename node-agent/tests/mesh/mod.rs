@@ -105,7 +105,7 @@ impl Mesh {
         mesh.connect();
         let homes: Vec<usize> = (0..nodes).collect();
         let placed: Vec<Placed> = regions.iter().map(|spec| Placed::first(spec, &homes)).collect();
-        mesh.declare(&placed);
+        mesh.declare(&placed.iter().collect::<Vec<_>>());
         mesh.await_ready();
         mesh
     }
@@ -145,12 +145,12 @@ impl Mesh {
     }
 
     /// Tells every agent, one after the other, of these regions and of where the agents are.
-    pub fn declare(&self, regions: &[Placed]) {
+    pub fn declare(&self, regions: &[&Placed]) {
         (0..self.agents.len()).for_each(|node| self.declare_to(node, regions));
     }
 
     /// Tells one agent.
-    pub fn declare_to(&self, node: usize, regions: &[Placed]) {
+    pub fn declare_to(&self, node: usize, regions: &[&Placed]) {
         let mut text = String::new();
         self.addresses[node].iter().enumerate().for_each(|(peer, at)| text += &objects::agent(peer, *at));
         regions.iter().for_each(|region| text += &region.to_string());
@@ -218,7 +218,9 @@ impl Drop for Mesh {
 
 fn start_agent(dir: &Path, node: usize, shards: u16) -> Agent {
     fs::create_dir_all(dir.join("objects")).expect("a directory for objects");
-    let log = fs::File::create(dir.join("log")).expect("a log");
+    // An earlier life that was killed has left it.
+    let _ = fs::remove_file(dir.join("agent.json"));
+    let log = fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagemesh-agent"));
     command
         .args(["--name", &format!("node-{node}"), "--id", &node.to_string(), "--shards", &shards.to_string()])

@@ -1,12 +1,15 @@
 //! Until when each agent's Lease holds.
 //!
 //! Clocks of nodes differ, so a Lease holds for its duration from when a renewal was *seen*, not from the time that is written
-//! in it. And when none was seen it may be us who are cut off; so silence is believed only after asking.
+//! in it. One that is seen for the first time holds as long; but if that time is long past, nothing new is trusted to
+//! the agent. And when no renewal was seen it may be us who are cut off; so silence is believed only after asking.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::plan::LeaseView;
 
 /// An agent's Lease is called this and the agent's name.
 const PREFIX: &str = "agent.";
@@ -17,7 +20,7 @@ const DURATION_SECONDS_DEFAULT: i64 = 40;
 struct Seen {
     /// The renewal that is written in it.
     renewed: Option<Timestamp>,
-    holds_until: Timestamp,
+    view: LeaseView,
     /// Whether the API server was asked since it has run out.
     asked: bool,
 }
@@ -70,12 +73,17 @@ impl Leases {
         if before.is_some_and(|before| before.renewed == renewed) {
             return false;
         }
-        let alive_before = before.is_some_and(|before| before.holds_until > now);
-        // One that nobody has seen being renewed may be old.
-        let seen_at = if before.is_some() { now } else { renewed.map_or(now, |renewed| renewed.min(now)) };
-        let holds_until = seen_at.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(seen_at);
-        self.seen.insert(agent.to_owned(), Seen { renewed, holds_until, asked: false });
-        !alive_before
+        let fresh_before = before.is_some_and(|before| before.view.fresh_until > now);
+        let lasts =
+            |from: Timestamp| from.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(from);
+        let holds_until = lasts(now);
+        let fresh_until = match (before, renewed) {
+            (None, Some(renewed)) => lasts(renewed.min(now)),
+            (None, None) | (Some(_), _) => holds_until,
+        };
+        let view = LeaseView { holds_until, fresh_until };
+        self.seen.insert(agent.to_owned(), Seen { renewed, view, asked: false });
+        !fresh_before
     }
 
     /// Returns whether an agent's Lease was there.
@@ -85,7 +93,7 @@ impl Leases {
 
     /// Agents whose Leases have run out as far as was seen.
     pub(crate) fn doubtful(&self, now: Timestamp) -> Vec<String> {
-        let doubtful = self.seen.iter().filter(|(_, seen)| seen.holds_until <= now && !seen.asked);
+        let doubtful = self.seen.iter().filter(|(_, seen)| seen.view.holds_until <= now && !seen.asked);
         doubtful.map(|(agent, _)| agent.clone()).collect()
     }
 
@@ -96,14 +104,14 @@ impl Leases {
             Some(lease) => {
                 self.observe(lease, now);
                 if let Some(seen) = self.seen.get_mut(agent) {
-                    seen.asked = seen.holds_until <= now;
+                    seen.asked = seen.view.holds_until <= now;
                 }
             }
         }
     }
 
-    pub(crate) fn all(&self) -> BTreeMap<String, Timestamp> {
-        self.seen.iter().map(|(agent, seen)| (agent.clone(), seen.holds_until)).collect()
+    pub(crate) fn all(&self) -> BTreeMap<String, LeaseView> {
+        self.seen.iter().map(|(agent, seen)| (agent.clone(), seen.view)).collect()
     }
 }
 
@@ -129,21 +137,34 @@ mod tests {
         }
     }
 
+    fn until(leases: &Leases, agent: &str) -> (Timestamp, Timestamp) {
+        let LeaseView { holds_until, fresh_until } = leases.all()[agent];
+        (holds_until, fresh_until)
+    }
+
     #[test]
     fn a_lease_holds_from_when_its_renewal_was_seen() {
         let mut leases = Leases::default();
-        // First seen 10 s after it was renewed.
-        assert!(leases.observe(&lease("a", 1000), at(1010)));
-        assert_eq!(leases.all()["a"], at(1040));
+        assert!(leases.observe(&lease("a", 1000), at(1000)));
         // A node whose clock is far behind.
         assert!(!leases.observe(&lease("a", 500), at(1020)));
-        assert_eq!(leases.all()["a"], at(1060));
+        assert_eq!(until(&leases, "a"), (at(1060), at(1060)));
         // The same renewal again is none.
         assert!(!leases.observe(&lease("a", 500), at(1050)));
-        assert_eq!(leases.all()["a"], at(1060));
+        assert_eq!(until(&leases, "a"), (at(1060), at(1060)));
         // A clock that is ahead does not stretch it.
         assert!(leases.observe(&lease("b", 9999), at(1000)));
-        assert_eq!(leases.all()["b"], at(1040));
+        assert_eq!(until(&leases, "b"), (at(1040), at(1040)));
+    }
+
+    #[test]
+    fn an_old_lease_that_was_never_seen_renewed_holds_and_is_not_fresh() {
+        let mut leases = Leases::default();
+        // The API server was away for a minute, and so nobody could renew.
+        assert!(leases.observe(&lease("a", 1000), at(1060)));
+        assert_eq!(until(&leases, "a"), (at(1100), at(1040)));
+        assert!(leases.observe(&lease("a", 1065), at(1065)), "from now on it can take pages");
+        assert_eq!(until(&leases, "a"), (at(1105), at(1105)));
     }
 
     #[test]
@@ -155,11 +176,11 @@ mod tests {
         // It was renewed, only the watch has not told.
         leases.answer("a", Some(&lease("a", 1030)), at(1041));
         assert!(leases.doubtful(at(1041)).is_empty());
-        assert_eq!(leases.all()["a"], at(1081));
+        assert_eq!(until(&leases, "a").0, at(1081));
         // It was not.
         leases.answer("a", Some(&lease("a", 1030)), at(1090));
         assert!(leases.doubtful(at(1090)).is_empty());
-        assert_eq!(leases.all()["a"], at(1081));
+        assert_eq!(until(&leases, "a").0, at(1081));
         // Back again.
         assert!(leases.observe(&lease("a", 1100), at(1100)));
         assert_eq!(leases.doubtful(at(1141)), ["a"]);

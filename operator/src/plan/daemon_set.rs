@@ -205,7 +205,8 @@ fn env(run: &AgentsRun) -> Vec<EnvVar> {
     ];
     let given = run.env.iter().map(|(name, value)| EnvVar {
         name: name.clone(),
-        value: Some(value.clone()),
+        // Kubernetes would take `$(NAME)` for another variable.
+        value: Some(value.replace("$(", "$$(")),
         ..EnvVar::default()
     });
     own.into_iter().chain(given).collect()

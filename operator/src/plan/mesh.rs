@@ -74,13 +74,16 @@ impl<'a> Mesh<'a> {
         let nothing = AgentStatus::default();
         let status = agent.status.as_ref().unwrap_or(&nothing);
         let node = self.snapshot.nodes.get(name).map(|node| &**node);
-        let alive = match self.snapshot.leases.get(name) {
-            Some(until) if *until > self.snapshot.now => {
-                self.wake_at(*until);
-                true
+        let lease = self.snapshot.leases.get(name);
+        let until = |time: Timestamp| {
+            let ahead = time > self.snapshot.now;
+            if ahead {
+                self.wake_at(time);
             }
-            Some(_) | None => false,
+            ahead
         };
+        let alive = lease.is_some_and(|lease| until(lease.holds_until));
+        let fresh = lease.is_some_and(|lease| until(lease.fresh_until));
         let pool = agent.spec.agent_pool_name.as_deref();
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
         let leaving = self.leaving(pool, node, ready);
@@ -96,6 +99,8 @@ impl<'a> Mesh<'a> {
                 Some("it has not said where it is reached".into())
             } else if !alive {
                 Some("its Lease has expired".into())
+            } else if !fresh {
+                Some("its Lease is old".into())
             } else {
                 None
             }

@@ -25,8 +25,8 @@ pub(crate) use action::{Action, Child, Note, Precondition, Subject};
 pub(crate) use children::POOL_LABEL;
 pub(crate) use region::FINALIZER;
 pub(crate) use snapshot::{
-    AgentsRun, ChildKey, ChildKind, ChildView, NodeView, Objects, PodView, RegionKey, Rollout, Snapshot,
-    Written,
+    AgentsRun, ChildKey, ChildKind, ChildView, LeaseView, NodeView, Objects, PodView, RegionKey, Rollout,
+    Snapshot, Written,
 };
 
 /// What is to be done.

@@ -27,8 +27,8 @@ pub(crate) struct Snapshot {
     pub(crate) regions: Objects<RegionKey, Region>,
     pub(crate) agents: Objects<String, Agent>,
     pub(crate) nodes: Objects<String, NodeView>,
-    /// Until when each agent's Lease holds, by agent.
-    pub(crate) leases: BTreeMap<String, Timestamp>,
+    /// By agent.
+    pub(crate) leases: BTreeMap<String, LeaseView>,
     /// Pods by UID.
     pub(crate) pods: Objects<String, PodView>,
     /// What belongs to pools, as it is in the cluster.
@@ -77,6 +77,16 @@ impl NodeView {
     pub(crate) fn matches(&self, selector: &BTreeMap<String, String>) -> bool {
         selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
     }
+}
+
+/// What matters of an agent's Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseView {
+    /// Until then the agent counts as alive.
+    pub(crate) holds_until: Timestamp,
+    /// Until then it is trusted with something new. Earlier, if nobody has seen the agent renew it: then its last renewal may
+    /// have been long ago, or the API server may have been away.
+    pub(crate) fresh_until: Timestamp,
 }
 
 /// What matters of a Pod.

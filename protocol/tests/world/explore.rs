@@ -9,15 +9,21 @@ use super::{Action, Setup, World};
 
 pub const BOTH: [Coherence; 2] = [Coherence::WriteInvalidate, Coherence::WriteUpdate];
 
-/// Explores everything that can happen and returns how many different states there are.
+/// Explores everything that can happen and returns how many different states there are; `prepare` may change the world
+/// before.
 ///
 /// # Panics
 /// If the oracle objects to any of them; with the actions that led there.
-fn explore(setup: &Setup, cuts: u32, hasty: u32, restarts: u32) -> Result<usize, String> {
+pub fn explore(
+    setup: &Setup,
+    (cuts, hasty, restarts): (u32, u32, u32),
+    prepare: impl Fn(&mut World),
+) -> Result<usize, String> {
     let mut setup = setup.clone();
     setup.tuning.retry_nanos = 0;
     let mut start = World::new(&setup);
     (start.cuts_left, start.hasty_left, start.restarts_left) = (cuts, hasty, restarts);
+    prepare(&mut start);
     let mut seen = BTreeSet::from([fingerprint(&start)]);
     // Depth first, with only the worlds on the way here in memory.
     let mut path = vec![Visit::new(start, None)];
@@ -67,7 +73,7 @@ pub fn holds(name: &str, setup: &Setup, cuts: u32, hasty: u32) {
 
 pub fn holds_with_restarts(name: &str, setup: &Setup, cuts: u32, hasty: u32, restarts: u32) {
     let coherence = setup.config.coherence;
-    match explore(setup, cuts, hasty, restarts) {
+    match explore(setup, (cuts, hasty, restarts), |_| {}) {
         Ok(states) => println!("{name}, {coherence:?}, {cuts} cut(s): {states} states"),
         Err(objection) => panic!("{name}, {coherence:?}, {cuts} cut(s): {objection}"),
     }

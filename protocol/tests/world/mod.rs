@@ -216,11 +216,11 @@ impl World {
             let runnable = || machine.runnable().filter(|_| knows);
             actions.extend(runnable().map(|program| Action::Run(node, program)));
             let hasty = runnable().next().is_some();
-            // What was refused is tried again at once, if no time is given for it; but not before all answers are here.
-            // Else there would be more and more messages under way, and states without end.
+            // What was refused is tried again at once, if no time is given for it; but not while anything is under way.
+            // Else there would be more and more messages, and states without end.
             let waits = self.tuning.retry_nanos == 0
                 && self.nodes[node].deadline() == Some(Time(0))
-                && self.links.iter().any(|((a, b), link)| (*a == node || *b == node) && !link.is_empty());
+                && self.links.values().any(|link| !link.is_empty());
             if self.nodes[node].deadline().is_some() && !waits && (!hasty || self.hasty_left > 0) {
                 actions.push(Action::Tick(node));
             }
@@ -343,6 +343,9 @@ impl World {
                         self.links.entry((node, to)).or_default().push_back((message, contents));
                     }
                 }
+                // Who was a previous home in a life that ended has no entries. The page stays out of reach.
+                Output::Violation { reason: Violation::NotHome, .. }
+                    if !self.ghosts.is_empty() && self.incarnations[node] > 1 => {}
                 Output::Violation { from, reason } => {
                     return Err(format!(
                         "n{node} says that agent {} broke the rules: {reason:?}\n{}",

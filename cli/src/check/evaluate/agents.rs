@@ -39,6 +39,7 @@ fn serves(snapshot: &Snapshot, agent: &Agent) -> Finding {
             let found = format!("{}: {}", ready.reason, ready.message);
             match ready.reason.as_str() {
                 "Stopping" => Finding::warn(check, found, "wait; it hands its pages to others"),
+                "Stopped" => Finding::ok(check, "has ended and left nothing behind"),
                 "WaitingForId" => {
                     Finding::fail(check, found, "the operator gives out numbers: see that it leads, above")
                 }
@@ -84,7 +85,7 @@ fn alive(snapshot: &Snapshot, agents: &[Agent]) -> Vec<Finding> {
     let fresh =
         |agent: &&Agent| is_fresh(leases, &agent_lease(&agent.name_any()), snapshot.now) == Some(true);
     let silent: Vec<String> =
-        agents.iter().filter(|agent| !fresh(agent)).map(ResourceExt::name_any).collect();
+        agents.iter().filter(|agent| !has_ended(agent) && !fresh(agent)).map(ResourceExt::name_any).collect();
     vec![if silent.is_empty() {
         Finding::ok(CHECK, format!("{} of {} fresh", agents.len(), agents.len()))
     } else {
@@ -98,6 +99,12 @@ fn alive(snapshot: &Snapshot, agents: &[Agent]) -> Vec<Finding> {
             ),
         )
     }]
+}
+
+/// Whether an agent has ended in good order. Its object stays, with its number, for the day its node lends memory again.
+fn has_ended(agent: &Agent) -> bool {
+    let conditions = agent.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    condition(conditions, "Ready").is_some_and(|ready| ready.reason == "Stopped")
 }
 
 /// Whether what all must have alike is alike, and what none must share is not shared.

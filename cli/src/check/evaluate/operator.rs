@@ -49,6 +49,11 @@ fn replicas(operator: &Deployment) -> Finding {
     let found = format!("{namespace}/{}: {ready} of {wanted} ready", operator.name_any());
     let advice = format!("`kubectl describe pods -n {namespace} -l app.kubernetes.io/component=operator`");
     match ready {
+        0 if wanted == 0 => Finding::fail(
+            CHECK,
+            format!("{namespace}/{} is scaled to 0, so nothing changes", operator.name_any()),
+            format!("`kubectl scale deployment -n {namespace} {} --replicas 1`", operator.name_any()),
+        ),
         0 => Finding::fail(CHECK, found, advice),
         _ if ready < wanted => Finding::warn(CHECK, found, advice),
         _ => Finding::ok(CHECK, found),

@@ -101,6 +101,17 @@ const FAULTS: &[Fault] = &[
     ),
     (
         |f| {
+            let operator = &mut f.snapshot.operators.as_mut().expect("there").items[0];
+            operator.spec.replicas = Some(0);
+            operator.status = None;
+        },
+        Level::Fail,
+        "operator",
+        "scaled to 0",
+        "kubectl scale",
+    ),
+    (
+        |f| {
             let operators = f.snapshot.operators.as_mut().expect("there");
             let pod = operators.items[0].spec.template.spec.as_mut().expect("there");
             pod.containers[0].image = Some("registry:5000/pagemesh/operator:9.9.9@sha256:ab".into());

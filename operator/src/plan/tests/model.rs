@@ -11,8 +11,8 @@ use pagemesh_crds::{
 };
 
 use crate::plan::{
-    Action, AgentsRun, ChildKey, ChildKind, ChildView, FINALIZER, NodeView, PodView, Precondition, RegionKey,
-    Rollout, Snapshot, Written, plan,
+    Action, AgentsRun, ChildKey, ChildKind, ChildView, FINALIZER, LeaseView, NodeView, PodView, Precondition,
+    RegionKey, Rollout, Snapshot, Written, plan,
 };
 
 /// How many rounds it may take until nothing is left to be done. A plan that writes forever would never end.
@@ -153,7 +153,7 @@ impl Model {
     pub(super) fn renew(&mut self) {
         let until: Timestamp = self.snapshot.now.checked_add(SignedDuration::from_secs(40)).unwrap();
         for agent in self.snapshot.agents.keys().filter(|agent| !self.silent.contains(agent)) {
-            self.snapshot.leases.insert(agent.clone(), until);
+            self.snapshot.leases.insert(agent.clone(), LeaseView { holds_until: until, fresh_until: until });
         }
     }
 

@@ -180,7 +180,7 @@ impl World {
     }
 
     fn alive(&self, agent: &str) -> bool {
-        self.model.snapshot.leases[agent] > self.model.snapshot.now
+        self.model.snapshot.leases[agent].holds_until > self.model.snapshot.now
     }
 
     pub(super) fn leaving(&self, agent: &str) -> bool {

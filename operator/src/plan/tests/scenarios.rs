@@ -184,6 +184,10 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
             model.silent.push(name.into());
             model.pass(41);
         }
+        "old-lease" => {
+            let now = model.snapshot.now;
+            model.snapshot.leases.get_mut(name)?.fresh_until = now;
+        }
         "back" => {
             model.silent.retain(|agent| agent != name);
             model.renew();
