@@ -2,6 +2,7 @@
 
 mod agent;
 mod args;
+mod cluster;
 mod on_files;
 mod on_kubernetes;
 

@@ -6,25 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use nix::sys::statvfs::statvfs;
-use pagemesh_agent::config::{Api, Life, Me, Objects, OwnAgent};
+use pagemesh_agent::config::{Life, Me, Objects, OwnAgent};
 use pagemesh_agent::handover::{HandOver, hand_over};
 use pagemesh_agent::http::{Readiness, Standing};
 use pagemesh_agent::instance::{DirError, Dirs};
-use pagemesh_agent::kubernetes::{self, AgentIdentity, Lent, Stage, StatusMaker};
-use pagemesh_agent::observe::{Observation, look};
+use pagemesh_agent::kubernetes::{AgentIdentity, Stage, StatusMaker};
+use pagemesh_agent::observe::look;
 use pagemesh_agent::preflight::{self, Finding, Level};
-use pagemesh_crds::AgentStatus;
 use pagemesh_protocol::AgentId;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::agent::{Agent, Pages, Signals, incarnation, shard_count, shown};
 use crate::args::RunArgs;
+use crate::cluster::Cluster;
 
 /// Before a node that cannot serve is looked at again.
 const PREFLIGHT_EVERY: Duration = Duration::from_secs(30);
@@ -35,9 +32,6 @@ const ALONE_MAX: Duration = Duration::from_secs(15);
 
 /// What leaving takes at least, however late the hand-over was done.
 const LEAVE_MIN: Duration = Duration::from_secs(5);
-
-/// What the last status may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves until a signal comes and others have taken over, or a part fails.
 pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: SocketAddr) -> Result<()> {
@@ -118,18 +112,22 @@ async fn serve(
         Standing::Stopping(Arc::clone(&agent.control), Stage::Stopping.message().into()),
     );
     let deadline = Instant::now() + Duration::from_secs(args.hand_over.into());
-    let mut objects = agent.objects();
+    let (mut objects, mut outcast) = (agent.objects(), cluster.outcast.clone());
     let end = async {
         tokio::select! {
-            go = handed_over(&mut objects, life, deadline) => go,
+            leave_until = handed_over(&mut objects, life, deadline) => leave_until,
+            () = cast_out(&mut outcast) => {
+                warn!("the API server does not hear this agent any more, so nobody will take over: the agent goes");
+                Some(Instant::now())
+            }
             signal = signals.next() => {
                 warn!("the agent goes at once, since it got {signal} again: pages that it homes go with it");
-                false
+                None
             }
             never = cluster.follow(&mut observed) => match never {},
         }
     };
-    if agent.serve_until(end).await? {
+    if let Some(deadline) = agent.serve_until(end).await? {
         agent.leave(deadline.max(Instant::now() + LEAVE_MIN)).await;
     }
     Ok(())
@@ -147,22 +145,34 @@ async fn other_id(own: &mut watch::Receiver<OwnAgent>, id: u16) -> u16 {
     }
 }
 
-/// Waits until no placement names this agent any more; whether there is anybody to take leave of.
-async fn handed_over(objects: &mut watch::Receiver<Arc<Objects>>, life: &Life, deadline: Instant) -> bool {
+/// Returns when the API server refuses to hear this agent, as when its pool was deleted and its rights with it.
+async fn cast_out(outcast: &mut watch::Receiver<bool>) {
+    if outcast.wait_for(|outcast| *outcast).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until no placement names this agent any more, at most until the deadline; until when it may then leave, if there
+/// is anybody to take leave of.
+async fn handed_over(
+    objects: &mut watch::Receiver<Arc<Objects>>,
+    life: &Life,
+    deadline: Instant,
+) -> Option<Instant> {
     let mut told = HandOver::Done;
     let mut alone_since = None;
     loop {
         let now = hand_over(&objects.borrow_and_update(), life);
         let mut look_again = deadline;
         match &now {
-            HandOver::Done => return true,
+            HandOver::Done => return Some(deadline),
             HandOver::NobodyLeft => {
                 let alone_since: Instant = *alone_since.get_or_insert_with(Instant::now);
                 if alone_since.elapsed() >= ALONE_MAX {
                     warn!(
                         "nobody is ready to take over: the agent goes, and the pages that it homes go with it"
                     );
-                    return false;
+                    return None;
                 }
                 look_again = deadline.min(alone_since + ALONE_MAX);
             }
@@ -180,7 +190,7 @@ async fn handed_over(objects: &mut watch::Receiver<Arc<Objects>>, life: &Life, d
                 ?told,
                 "the time to hand over is over: the agent goes, and the pages that it homes go with it"
             );
-            return true;
+            return Some(deadline);
         }
     }
 }
@@ -223,104 +233,4 @@ fn examine(dir: &Path, memory_dir: &Path, lent: Option<u64>) -> Result<(Option<D
     let mut findings = preflight::evaluate(&preflight::gather(memory_dir));
     findings.extend(trouble.map(|trouble| preflight::failure("directories", trouble.to_string())));
     Ok((dirs, findings))
-}
-
-/// What this agent tells Kubernetes.
-struct Cluster {
-    client: Client,
-    maker: StatusMaker,
-    stage: Stage,
-    preflight: Vec<Finding>,
-    observation: Observation,
-    memory_dir: std::path::PathBuf,
-    memory: Option<u64>,
-    status: watch::Sender<AgentStatus>,
-    own: watch::Sender<OwnAgent>,
-    /// Writes the status; the Lease.
-    writers: JoinSet<()>,
-}
-
-impl Cluster {
-    fn new(client: Client, identity: AgentIdentity, maker: StatusMaker, args: &RunArgs) -> Cluster {
-        let (status, statuses) = watch::channel(AgentStatus::default());
-        let own = watch::Sender::new(OwnAgent { present: true, id: None });
-        let mut writers = JoinSet::new();
-        let (reporting, owned) = (client.clone(), own.subscribe());
-        writers.spawn(async move {
-            let uid = kubernetes::declare(&reporting, &identity).await;
-            let mut lease = JoinSet::new();
-            lease.spawn(kubernetes::renew(reporting.clone(), identity.clone(), uid));
-            kubernetes::report(reporting, identity, statuses, owned).await;
-        });
-        Cluster {
-            client,
-            maker,
-            stage: Stage::PreflightFailed,
-            preflight: Vec::new(),
-            observation: Observation::default(),
-            memory_dir: args.memory_dir.clone(),
-            memory: args.memory,
-            status,
-            own,
-            writers,
-        }
-    }
-
-    /// Waits for the agent's number, from which on the API server is followed.
-    async fn wait_for_id(&mut self, identity: &AgentIdentity) -> (u16, Api) {
-        let mut api = Api::start(self.client.clone());
-        let id = api.wait_for_id(&identity.name).await;
-        (id, api)
-    }
-
-    /// Says why the agent does not serve yet.
-    fn stand(&mut self, pages: &Pages, stage: Stage) {
-        self.stand_with(pages, stage, Standing::Waiting(stage.message().into()));
-    }
-
-    fn stand_with(&mut self, pages: &Pages, stage: Stage, standing: Standing) {
-        pages.standing.send_replace(standing);
-        self.stage = stage;
-        self.tell();
-    }
-
-    /// Tells of what is observed, for ever.
-    async fn follow(&mut self, observed: &mut watch::Receiver<Observation>) -> std::convert::Infallible {
-        loop {
-            self.observation = observed.borrow_and_update().clone();
-            self.tell();
-            if observed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    fn tell(&mut self) {
-        let lent = self.lent();
-        let status =
-            self.maker.status(Timestamp::now(), self.stage, &self.preflight, lent, &self.observation);
-        self.status.send_if_modified(|last| {
-            let changed = *last != status;
-            *last = status;
-            changed
-        });
-    }
-
-    /// What is told to be lent, or else all of the tmpfs.
-    fn lent(&self) -> Option<Lent> {
-        let resident_bytes =
-            self.observation.regions.iter().filter_map(|r| r.open).map(|o| o.resident_bytes).sum();
-        let bytes = self.memory.or_else(|| {
-            let filesystem = statvfs(&self.memory_dir).ok()?;
-            Some(filesystem.blocks() * filesystem.fragment_size())
-        })?;
-        Some(Lent { bytes, resident_bytes })
-    }
-
-    /// Tells what there is at the end, if the API server takes it soon.
-    async fn farewell(mut self) {
-        self.tell();
-        drop(self.status);
-        let _ = timeout(FAREWELL, self.writers.join_next()).await;
-    }
 }

@@ -14,7 +14,9 @@ const PAGES: usize = 256;
 const PER_PAGE: usize = 512;
 
 fn attach(mesh: &Mesh, node: usize) -> Region {
-    Region::attach_to(Path::new(&mesh.socket(node)), "table").expect("the region is ready")
+    // An agent hears of what is declared some time after the others.
+    let attach = || Region::attach_to(Path::new(&mesh.socket(node)), "table").ok();
+    until(&format!("the region to be ready at node {node}"), attach)
 }
 
 fn write(mesh: &Mesh, node: usize, value: u64) {

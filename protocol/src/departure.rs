@@ -9,10 +9,6 @@ use crate::node::{Node, Step};
 use crate::tables::{Few, PerPage};
 use crate::{Access, AgentId, AgentSet, Body, Fill, Open, PageId, RegionId, Roles, Txn};
 
-/// So many messages, and what the last entry takes, answer a claim: enough to be done with many pages in one round trip,
-/// and so few that nothing else waits long behind them.
-const CLAIMED_MESSAGES: usize = 512;
-
 /// What one other home is to take up of a region, and may not have got yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Departed {
@@ -85,12 +81,13 @@ impl Node {
             // So it has all that comes before.
             departed.entries.forget_before(page.index);
         }
+        let batch = self.tuning.batch.max(1) as usize;
         let (mut sent, mut to) = (0, if exact { page.index + 1 } else { pages });
         for (index, entry, open) in departed.iter_from(page.index) {
             if index >= to {
                 break;
             }
-            if sent >= CLAIMED_MESSAGES {
+            if sent >= batch {
                 to = index;
                 break;
             }

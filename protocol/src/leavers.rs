@@ -9,8 +9,6 @@ use crate::{Access, AgentId, Body, PageId, RegionId, RequestId};
 
 /// So many pages at most are being taken over from one leaver at a time.
 const TAKING_MAX: usize = 64;
-/// So many entries at most are looked at in one step.
-const LOOKED_AT_MAX: usize = 64 * 1024;
 
 /// An agent that leaves a region which this node homes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,9 +84,10 @@ impl Node {
     /// Takes the leaver out of the entries and notes what it owns.
     fn look_through(&mut self, region: RegionId, agent: AgentId, leaver: &mut Leaver) {
         let Some(from) = leaver.next.take() else { return };
+        let batch = self.tuning.batch.max(1) as usize;
         let known = self.regions.get_mut(&region).expect("the door lets only known regions in");
         for (looked_at, (index, entry)) in known.directory.iter_mut_from(from).enumerate() {
-            leaver.more = looked_at == LOOKED_AT_MAX;
+            leaver.more = looked_at == batch;
             if leaver.more || leaver.taking.len() == TAKING_MAX {
                 leaver.next = Some(index);
                 return;

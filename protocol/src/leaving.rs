@@ -12,11 +12,6 @@ use crate::node::{Node, PageState, Step};
 use crate::tables::Few;
 use crate::{AgentId, AgentSet, Body, Output, PageId, Placement, RegionId, RequestId, Txn, Violation};
 
-/// Of so many pages at most the copies are dropped in one step, so that other regions need not wait for long.
-const DROPPED_MAX: usize = 1024;
-/// So many pages at most are looked at in one step.
-const LOOKED_AT_MAX: usize = 64 * 1024;
-
 /// A region that this node is leaving.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leaving {
@@ -126,10 +121,11 @@ impl Node {
         if self.mutated(Mutation::KeepCopies) {
             return None;
         }
+        let batch = self.tuning.batch.max(1) as usize;
         let known = self.region(PageId::of_region(region));
         let (mut copies, mut next) = (Vec::new(), None);
         for (looked_at, (index, here)) in known.pages.iter_from(from).enumerate() {
-            if looked_at == LOOKED_AT_MAX || copies.len() == DROPPED_MAX {
+            if looked_at == batch {
                 next = Some(index);
                 break;
             }

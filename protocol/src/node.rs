@@ -28,6 +28,9 @@ pub struct Tuning {
     pub retry_nanos: u64,
     /// `WriteUpdate`: an agent whose programs did not touch a page for so many updates leaves its subscribers.
     pub updates_untouched_max: u8,
+    /// How much is done in one step when homes change or agents leave, so that nothing else waits for long: messages that
+    /// answer a claim, entries looked through, copies dropped.
+    pub batch: u32,
 }
 
 impl Default for Tuning {
@@ -37,6 +40,7 @@ impl Default for Tuning {
             update_turn_nanos: 1_000_000,
             retry_nanos: 5_000_000,
             updates_untouched_max: 16,
+            batch: 512,
         }
     }
 }

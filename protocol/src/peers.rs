@@ -2,7 +2,7 @@
 
 use crate::mutation::Mutation;
 use crate::node::{Node, Step};
-use crate::{AgentId, Body, Incarnation, Message, Output, PageId, Payload, RegionId, Violation};
+use crate::{AgentId, Body, Incarnation, Message, Output, PageId, Payload, Placement, RegionId, Violation};
 
 impl Node {
     /// A connection was made: all that went over an earlier one may have been lost.
@@ -10,6 +10,10 @@ impl Node {
     /// An agent that comes back without its memory is another agent of the same number. It is let in only when nothing
     /// here refers to the one before: programs on its node may still read copies that they have mapped, of which the
     /// new agent knows nothing. Only a copy that was given back is gone.
+    ///
+    /// A placement does not count. It does not tell which life it means: an agent may be a home in its second life
+    /// before this node has met it, and would never be let in. If it means the one before, no harm is done: an agent does
+    /// not declare a placement that names a former life of it as a home, and so refuses all that is said under it.
     pub(crate) fn on_peer_up(&mut self, step: &mut Step<'_>, peer: AgentId, incarnation: Incarnation) {
         if peer.0 >= AgentId::LIMIT || peer == self.me {
             return step.out.push(Output::RefusePeer { peer, reason: Violation::BadAgent });
@@ -49,10 +53,11 @@ impl Node {
         one.copied().unwrap_or(Incarnation::NO_ONE)
     }
 
-    /// Whether anything here speaks of `peer`: a placement, an entry, something under way. As long as entries are on
-    /// their way here, they may.
+    /// Whether anything here speaks of `peer`: an entry, or something under way. As long as entries are on their way
+    /// here, they may; but those who send them, and in turn wait for others, have to be let in.
     fn refers_to(&mut self, peer: AgentId) -> bool {
-        if !self.arriving.is_empty() || self.regions.values().any(|r| r.placement.homes.contains(&peer)) {
+        let named = |p: &Placement| p.homes.contains(&peer) || p.previous.contains(&peer);
+        if !self.arriving.is_empty() && !self.regions.values().any(|r| named(&r.placement)) {
             return true;
         }
         // A peer that is refused comes again and again: do not look through all entries each time.

@@ -142,16 +142,23 @@ fn a_refused_request_is_sent_again_after_a_while() {
 
 #[test]
 fn an_agent_that_lost_its_memory_is_another_one() {
-    let mut node = node();
-    let out = step(&mut node, Input::PeerUp { peer: HOME, incarnation: Incarnation(8) });
-    assert_eq!(out, [Output::RefusePeer { peer: HOME, reason: Violation::OtherIncarnation }]);
+    let mut node = Node::new(ME, Incarnation(7), Tuning::default());
+    step(&mut node, declare(3, &[ME]));
+    step(&mut node, Input::PeerUp { peer: OTHER, incarnation: Incarnation(7) });
+    step(&mut node, Input::Message { from: OTHER, message: message(3, 0, GET) });
+    let refusal = [Output::RefusePeer { peer: OTHER, reason: Violation::OtherIncarnation }];
+    assert_eq!(step(&mut node, Input::PeerUp { peer: OTHER, incarnation: Incarnation(8) }), refusal);
     // Nor is it in a new epoch, and nothing is sent to it.
-    assert_eq!(step(&mut node, declare(4, &[HOME])), []);
-    let out = step(&mut node, Input::Message { from: HOME, message: message(3, 0, GET) });
+    assert_eq!(step(&mut node, declare(4, &[ME])), []);
+    assert_eq!(step(&mut node, Input::PeerUp { peer: OTHER, incarnation: Incarnation(8) }), refusal);
+    let out = step(&mut node, Input::Message { from: OTHER, message: message(3, 0, GET) });
     assert_eq!(out, []);
     // The one that kept it is welcome again.
-    let out = step(&mut node, Input::PeerUp { peer: HOME, incarnation: Incarnation(7) });
-    assert!(matches!(out[..], [Output::Send { to: HOME, message: Message { body: Body::Resumed, .. }, .. }]));
+    let out = step(&mut node, Input::PeerUp { peer: OTHER, incarnation: Incarnation(7) });
+    assert!(matches!(
+        out[..],
+        [Output::Send { to: OTHER, message: Message { body: Body::Resumed, .. }, .. }]
+    ));
 }
 
 #[test]

@@ -292,7 +292,7 @@ fn another_life_is_let_in_when_nothing_refers_to_the_one_before() {
     let mut node = alone();
     assert!(!is_refused(&node, A));
     step(&mut node, declare(3, 2, &[A, ME], &[]));
-    assert!(is_refused(&node, A), "it is a home");
+    assert!(!is_refused(&node, A), "a placement does not say which life of a home it means");
     assert!(!is_refused(&node, B));
     let get = Body::Get { req: RequestId(1), access: Access::Read, have: Txn::NONE };
     told(&mut node, B, 3, CHUNK_PAGES, get);
@@ -307,6 +307,9 @@ fn another_life_is_let_in_when_nothing_refers_to_the_one_before() {
     told(&mut node, B, 3, 0, Body::Leave { req: RequestId(2), keep: false });
     assert!(!is_refused(&node, B));
     assert!(matches!(sent(&step(&mut node, other(B)))[..], [(B, 0, Body::Resumed)]));
+    // Entries that are to come may mention anybody; but who sends them must be let in.
+    assert!(is_refused(&moving(), B));
+    assert!(!is_refused(&moving(), A));
     // And now the one before is another one.
     assert!(!is_refused(&node, B));
     told(&mut node, B, 3, CHUNK_PAGES, get);

@@ -39,6 +39,8 @@ pub struct Control {
     /// How much of what was decreed each node has heard.
     heard: Vec<usize>,
     leavers: Vec<(usize, Leaver)>,
+    /// Nodes whose agents were homes in a life that ended without warning: they heed no placement that means that life.
+    barred: Vec<bool>,
     /// Nodes that have left, and have not used the region since.
     left: Vec<bool>,
 }
@@ -52,12 +54,13 @@ impl Control {
             planned: setup.plan.iter().cloned().collect(),
             heard: vec![0; setup.agents.len()],
             leavers: setup.leavers.iter().map(|(n, ops)| (*n, Leaver::May(ops.clone()))).collect(),
+            barred: vec![false; setup.agents.len()],
             left: vec![false; setup.agents.len()],
         }
     }
 
     pub fn is_behind(&self, node: usize) -> bool {
-        self.heard[node] < self.decreed.len()
+        self.heard[node] < self.decreed.len() && !self.barred[node]
     }
 
     /// The last thing that a node has heard of the region, if it knows of one.
@@ -130,7 +133,7 @@ impl World {
         self.control.newest().is_some_and(|(_, placement)| {
             placement.homes.iter().all(|home| {
                 let node = self.node_of(*home);
-                !self.control.is_behind(node) && self.nodes[node].settled(REGION)
+                self.nodes[node].settled(REGION) && !self.control.is_behind(node)
             })
         })
     }
@@ -234,16 +237,11 @@ impl World {
         self.control.left[node] = false;
     }
 
-    /// Whether an agent is no home and will not be one by what has been decreed, so that its end ends little else.
-    pub fn may_crash(&self, node: usize) -> bool {
-        let unheard = self.control.decreed[self.control.heard[node].saturating_sub(1)..].iter().flatten();
-        let mut placements = unheard.map(|(_, p)| p);
-        self.control.may_attach(node) && !placements.any(|p| p.homes.contains(&self.agents[node]))
-    }
-
     /// An agent ends without warning and comes back as another one. Its programs go on with what they have mapped.
     pub fn crash(&mut self, node: usize) {
         self.ghosts.push(self.machines[node].clone());
         self.restart(node);
+        let agent = self.agents[node];
+        self.control.barred[node] = self.control.newest().is_some_and(|(_, p)| p.homes.contains(&agent));
     }
 }

@@ -76,6 +76,7 @@ impl Setup {
             update_turn_nanos: 2 * turn_nanos,
             retry_nanos: 10,
             updates_untouched_max: 6,
+            batch: 512,
         };
         Setup {
             agents: (0..agents).map(AgentId).collect(),

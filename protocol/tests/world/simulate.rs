@@ -39,6 +39,7 @@ impl Chance {
             setup.agents = (0..agents).map(|a| AgentId(a * 61 + 7)).collect();
         }
         setup.homes = homes(&mut random, &setup.agents);
+        setup.tuning.batch = *random.pick(&[1, 5, 512]);
         let pages = (0..=random.below(5)).map(|_| random.below(setup.config.pages)).collect();
         for node in 0..agents.into() {
             setup.programs[node] = vec![Vec::new(); random.below(3) as usize];
@@ -158,10 +159,10 @@ impl Chance {
         Ok(false)
     }
 
-    /// An agent that is no home crashes and comes back as another one, if there is such an agent now.
+    /// An agent crashes and comes back as another one.
     fn crash(&mut self, world: &mut World) {
         let node = self.node(world);
-        if self.crashed.is_none() && world.may_crash(node) {
+        if self.crashed.is_none() && world.control.may_attach(node) {
             self.crashed = Some(world.agents[node]);
             world.crash(node);
         }

@@ -1,0 +1,133 @@
+//! What an agent tells Kubernetes, and what it is told there of itself.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use nix::sys::statvfs::statvfs;
+use pagemesh_agent::config::{Api, OwnAgent};
+use pagemesh_agent::http::Standing;
+use pagemesh_agent::kubernetes::{self, AgentIdentity, Lent, Stage, StatusMaker};
+use pagemesh_agent::observe::Observation;
+use pagemesh_agent::preflight::Finding;
+use pagemesh_crds::AgentStatus;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::agent::Pages;
+use crate::args::RunArgs;
+
+/// What the last status may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What this agent tells Kubernetes.
+pub(crate) struct Cluster {
+    client: Client,
+    maker: StatusMaker,
+    pub(crate) stage: Stage,
+    pub(crate) preflight: Vec<Finding>,
+    pub(crate) observation: Observation,
+    memory_dir: PathBuf,
+    memory: Option<u64>,
+    status: watch::Sender<AgentStatus>,
+    pub(crate) own: watch::Sender<OwnAgent>,
+    /// The API server refuses to hear this agent.
+    pub(crate) outcast: watch::Receiver<bool>,
+    /// Writes the status; the Lease.
+    writers: JoinSet<()>,
+}
+
+impl Cluster {
+    pub(crate) fn new(
+        client: Client,
+        identity: AgentIdentity,
+        maker: StatusMaker,
+        args: &RunArgs,
+    ) -> Cluster {
+        let (status, statuses) = watch::channel(AgentStatus::default());
+        let own = watch::Sender::new(OwnAgent { present: true, id: None });
+        let (cast_out, outcast) = watch::channel(false);
+        let mut writers = JoinSet::new();
+        let (reporting, owned) = (client.clone(), own.subscribe());
+        writers.spawn(async move {
+            let uid = kubernetes::declare(&reporting, &identity).await;
+            let mut lease = JoinSet::new();
+            lease.spawn(kubernetes::renew(reporting.clone(), identity.clone(), uid));
+            kubernetes::report(reporting, identity, statuses, owned, cast_out).await;
+        });
+        Cluster {
+            client,
+            maker,
+            stage: Stage::PreflightFailed,
+            preflight: Vec::new(),
+            observation: Observation::default(),
+            memory_dir: args.memory_dir.clone(),
+            memory: args.memory,
+            status,
+            own,
+            outcast,
+            writers,
+        }
+    }
+
+    /// Waits for the agent's number, from which on the API server is followed.
+    pub(crate) async fn wait_for_id(&mut self, identity: &AgentIdentity) -> (u16, Api) {
+        let mut api = Api::start(self.client.clone());
+        let id = api.wait_for_id(&identity.name).await;
+        (id, api)
+    }
+
+    /// Says why the agent does not serve yet.
+    pub(crate) fn stand(&mut self, pages: &Pages, stage: Stage) {
+        self.stand_with(pages, stage, Standing::Waiting(stage.message().into()));
+    }
+
+    pub(crate) fn stand_with(&mut self, pages: &Pages, stage: Stage, standing: Standing) {
+        pages.standing.send_replace(standing);
+        self.stage = stage;
+        self.tell();
+    }
+
+    /// Tells of what is observed, for ever.
+    pub(crate) async fn follow(&mut self, observed: &mut watch::Receiver<Observation>) -> Infallible {
+        loop {
+            self.observation = observed.borrow_and_update().clone();
+            self.tell();
+            if observed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        let lent = self.lent();
+        let status =
+            self.maker.status(Timestamp::now(), self.stage, &self.preflight, lent, &self.observation);
+        self.status.send_if_modified(|last| {
+            let changed = *last != status;
+            *last = status;
+            changed
+        });
+    }
+
+    /// What is told to be lent, or else all of the tmpfs.
+    fn lent(&self) -> Option<Lent> {
+        let resident_bytes =
+            self.observation.regions.iter().filter_map(|r| r.open).map(|o| o.resident_bytes).sum();
+        let bytes = self.memory.or_else(|| {
+            let filesystem = statvfs(&self.memory_dir).ok()?;
+            Some(filesystem.blocks() * filesystem.fragment_size())
+        })?;
+        Some(Lent { bytes, resident_bytes })
+    }
+
+    /// Tells what there is at the end, if the API server takes it soon.
+    pub(crate) async fn farewell(mut self) {
+        self.tell();
+        drop(self.status);
+        let _ = timeout(FAREWELL, self.writers.join_next()).await;
+    }
+}
