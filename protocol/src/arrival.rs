@@ -50,6 +50,18 @@ impl Arrival {
     }
 }
 
+impl Arriving {
+    /// A page whose transaction has to do with `agent`, of those that are on their way.
+    pub(crate) fn mention_of(&self, agent: AgentId) -> Option<u64> {
+        let mentions = |arrival: &Arrival| {
+            arrival.open.requester == agent
+                || arrival.source == Some(agent)
+                || arrival.invalidate.contains(agent)
+        };
+        self.open.iter().find(|(_, arrival)| mentions(arrival)).map(|(index, _)| index)
+    }
+}
+
 impl Region {
     /// The first page from `index` on that moves from `from` to `me`.
     fn next_arrival(&self, region: RegionId, me: AgentId, from: AgentId, index: u64) -> Option<u64> {

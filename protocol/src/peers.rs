@@ -82,10 +82,14 @@ impl Node {
         });
         let entries = entries.filter(|(_, entry)| entry.mentions(peer)).map(|(page, _)| page);
         let work = self.work.iter().filter(|(_, work)| work.mentions(peer)).map(|(page, _)| page);
+        let arriving = self
+            .arriving
+            .iter()
+            .filter_map(|(region, arriving)| Some(PageId { region, index: arriving.mention_of(peer)? }));
         let departed = self
             .departed
             .iter()
             .filter_map(|((region, _), departed)| Some(PageId { region, index: departed.mention_of(peer)? }));
-        work.chain(departed).chain(entries).next()
+        work.chain(arriving).chain(departed).chain(entries).next()
     }
 }

@@ -27,7 +27,7 @@ fn objection(mutation: Mutation) -> Option<String> {
         })
         .or_else(|| {
             small_worlds().into_iter().find_map(|(name, setup)| {
-                caught(|| explore(&setup, (1, 0, 0), mutate)).map(|o| format!("{name}: {o}"))
+                caught(|| explore(&setup, (2, 0, 0), mutate)).map(|o| format!("{name}: {o}"))
             })
         })
 }
@@ -39,19 +39,14 @@ fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Option<String> {
     Some(objection.lines().next().unwrap_or_default().to_owned())
 }
 
+/// Worlds that are small enough for two lost connections.
 fn small_worlds() -> Vec<(&'static str, Setup)> {
     let worlds = |coherence| {
         let world = |agents| Setup::new(agents, 1, coherence, 1).homes(&[0]);
+        let leaver = world(2).program(0, &[store(0)]).program(1, &[load(0)]).leaver(1, &[load(0)]);
         [
             ("a reader and a writer", world(3).program(1, &[load(0)]).program(2, &[store(0)])),
-            (
-                "an agent leaves and is used again",
-                world(2).program(0, &[store(0)]).program(1, &[load(0)]).leaver(1, &[load(0)]),
-            ),
-            (
-                "an agent leaves a page that another one uses",
-                world(3).program(1, &[load(0)]).program(2, &[store(0)]).leaver(1, &[load(0)]),
-            ),
+            ("an agent leaves and is used again", leaver),
         ]
     };
     BOTH.into_iter().flat_map(worlds).collect()

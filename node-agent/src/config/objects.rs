@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use pagemesh_crds::{Home, ValidAgent, ValidRegion};
-use pagemesh_protocol::{AgentId, Incarnation, Placement, RegionId};
+use pagemesh_protocol::{AgentId, Placement, RegionId};
 
 /// An object and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,6 @@ pub struct Objects {
 pub struct Part {
     /// In the numbers that the protocol uses.
     pub placement: Placement,
-    /// Which lives of the agents are meant, as far as the placement says so.
-    pub lives: Vec<(AgentId, Incarnation)>,
     /// Whether this agent is one of the homes, or was until pages began to move.
     pub home: bool,
 }
@@ -138,12 +136,7 @@ impl Objects {
         };
         let ids = |homes: &[Home]| homes.iter().map(home).collect::<Result<Vec<_>, _>>();
         let (homes, previous) = (ids(&placement.homes)?, ids(&placement.previous)?);
-        let life = |home: &Home| {
-            let life = u64::from_str_radix(home.incarnation.as_ref()?, 16).ok()?;
-            Some((self.agents.get(&home.agent)?.object.id, life))
-        };
-        let lives = both().filter_map(life).map(|(id, life)| (AgentId(id), Incarnation(life))).collect();
         let placement = Placement { epoch: placement.epoch, homes, previous };
-        Ok(Part { placement, lives, home: both().any(|home| me.is(home)) })
+        Ok(Part { placement, home: both().any(|home| me.is(home)) })
     }
 }

@@ -221,7 +221,7 @@ impl Regions {
         part: Part,
         shards: &[ShardHandle],
     ) -> Result<Arc<RegionFile>, String> {
-        let Part { placement, lives, home } = part;
+        let Part { placement, home } = part;
         // The header page comes first.
         let pages = 1 + region.size_bytes / region.page_size_bytes;
         let len = pages * region.page_size_bytes;
@@ -243,8 +243,8 @@ impl Regions {
             let config = RegionConfig { pages, coherence: coherence(region.coherence) };
             let page_size = u32::try_from(region.page_size_bytes).expect("a page has at most 2 MiB");
             for shard in shards {
-                let (file, placement, lives) = (Arc::clone(&file), placement.clone(), lives.clone());
-                shard.send(Command::Region { region: id, file, page_size, config, placement, lives });
+                let (file, placement) = (Arc::clone(&file), placement.clone());
+                shard.send(Command::Region { region: id, file, page_size, config, placement });
             }
         });
         let open =

@@ -41,8 +41,6 @@ pub enum Command {
         config: RegionConfig,
         /// Who homes it.
         placement: Placement,
-        /// Which lives of the homes are meant, as far as that is known.
-        lives: Vec<(AgentId, Incarnation)>,
     },
     /// Nobody here is attached to the region, and this agent is no home of it: give back what is here of it. Answered by
     /// [`Event::Left`], unless a fault or a new placement gets in between.

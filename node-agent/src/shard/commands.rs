@@ -18,12 +18,11 @@ impl Worker {
     pub(super) fn obey(&mut self, command: Command) {
         let executor = &mut self.engine.executor;
         match command {
-            Command::Region { region, file, page_size, config, placement, lives } => {
+            Command::Region { region, file, page_size, config, placement } => {
                 // Longer if the region has grown again since.
                 let len = config.pages.checked_mul(page_size.into());
                 assert!(len.is_some_and(|len| len <= file.len()), "the file holds the region");
                 executor.regions.insert(region, Region { file, page_size });
-                lives.into_iter().for_each(|(peer, life)| self.expect_life(peer, life));
                 self.engine.step(Input::Region { region, config, placement }, &[]);
             }
             Command::Leave { region, attempt } => {
@@ -52,20 +51,6 @@ impl Worker {
             }
             Command::Stop => self.stopping = true,
         }
-    }
-
-    /// A placement means this life of a peer. The protocol believes a peer only in the life in which it met it, as long as
-    /// a placement names it: so it must not hear of the placement before it has met the life that is meant. Where no
-    /// connection has told of that one yet, it is told so here.
-    fn expect_life(&mut self, peer: AgentId, life: Incarnation) {
-        if peer == self.engine.id() || self.numbers.get(&peer).is_some_and(|(met, _)| *met == life) {
-            return;
-        }
-        // It is one of a life that is over.
-        self.disconnect(peer);
-        self.numbers.insert(peer, (life, 0));
-        self.engine.peer_up(peer, life);
-        self.engine.peer_down(peer);
     }
 
     fn drop_region(&mut self, region: RegionId) {

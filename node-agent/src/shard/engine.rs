@@ -178,10 +178,6 @@ impl Engine {
         self.executor.waits.helped(page, by);
     }
 
-    pub(super) fn id(&self) -> AgentId {
-        self.node.id()
-    }
-
     pub(super) fn peer_up(&mut self, peer: AgentId, incarnation: Incarnation) {
         self.step(Input::PeerUp { peer, incarnation }, &[]);
     }

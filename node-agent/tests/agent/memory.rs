@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
@@ -69,4 +69,6 @@ fn an_agent_lends_a_tmpfs_that_outlives_it() {
     let metrics = next.get("/metrics").1;
     assert!(metrics.contains("pagemesh_region_resident_bytes{region=\"default/table\"} 4096"), "{metrics}");
     assert_eq!(mapping.load(0), 4711, "who has it mapped keeps it");
+    // Else the directory could not be removed.
+    umount2(&dir, MntFlags::MNT_DETACH).unwrap();
 }

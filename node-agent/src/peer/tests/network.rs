@@ -68,8 +68,7 @@ impl Agent {
         let region = RegionId(77);
         let config = RegionConfig { pages: 1, coherence: Coherence::WriteInvalidate };
         let placement = Placement { epoch: 1, homes: vec![self.me], previous: Vec::new() };
-        let lives = Vec::new();
-        self.shards[0].send(Command::Region { region, file, page_size: 4096, config, placement, lives });
+        self.shards[0].send(Command::Region { region, file, page_size: 4096, config, placement });
         let body = Body::Get { req: RequestId(1), access: Access::Read, have: Txn::NONE };
         let get = Message { epoch: 1, ..message(77, body) };
         let frames = [message(0, Body::Resumed).encode(0), get.encode(0)].concat();

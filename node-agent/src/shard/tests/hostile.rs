@@ -50,8 +50,8 @@ impl Alone {
         let shard = Shard::spawn(0, setup, sender).unwrap();
         let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
         let placement = Placement { epoch: 1, homes: vec![AgentId(0)], previous: Vec::new() };
-        let (page_size, region, lives) = (PAGE as u32, REGION, Vec::new());
-        shard.send(Command::Region { region, file: file.clone(), page_size, config, placement, lives });
+        let (page_size, region) = (PAGE as u32, REGION);
+        shard.send(Command::Region { region, file: file.clone(), page_size, config, placement });
         Alone { shard, events, metrics, connections: 0, file, _directory: directory }
     }
 
@@ -73,13 +73,12 @@ impl Alone {
         mine
     }
 
-    /// Gives the region other homes, of which these lives are known.
-    pub(super) fn place(&self, epoch: u64, homes: &[AgentId], lives: &[(AgentId, Incarnation)]) {
+    /// Gives the region other homes.
+    pub(super) fn place(&self, epoch: u64, homes: &[AgentId]) {
         let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
         let placement = Placement { epoch, homes: homes.to_vec(), previous: vec![AgentId(0)] };
         let (file, page_size, region) = (self.file.clone(), PAGE as u32, REGION);
-        let lives = lives.to_vec();
-        self.shard.send(Command::Region { region, file, page_size, config, placement, lives });
+        self.shard.send(Command::Region { region, file, page_size, config, placement });
     }
 
     /// Has the shard forget its region.

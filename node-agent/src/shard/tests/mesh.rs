@@ -66,8 +66,8 @@ impl Agent {
             let Shape { pages, page_size, coherence, .. } = self.shape;
             let placement = Placement { epoch: 1, homes: homes.to_vec(), previous: Vec::new() };
             let (file, config) = (self.file.clone(), RegionConfig { pages, coherence });
-            let (region, lives) = (REGION, Vec::new());
-            shard.send(Command::Region { region, file, page_size, config, placement, lives });
+            let region = REGION;
+            shard.send(Command::Region { region, file, page_size, config, placement });
         }
     }
 
