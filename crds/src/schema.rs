@@ -102,7 +102,8 @@ pub(crate) fn finish(schema: &mut JSONSchemaProps) {
     schema.title = None;
     // An absent field and `null` would be two ways to say one thing, and rules would have to know both.
     schema.nullable = None;
-    // Kubernetes knows two widths of integers, both signed; limits say the rest.
+    // Kubernetes knows two widths of integers, both signed; limits say the rest. It takes larger ones, too, which nobody could read.
+    schema.maximum = schema.maximum.or(maximum(schema.format.as_deref()));
     schema.format = match schema.format.as_deref() {
         Some("uint8" | "uint16" | "int8" | "int16" | "int32") => Some("int32".to_owned()),
         Some("uint32" | "uint64" | "uint" | "int64") => Some("int64".to_owned()),
@@ -120,6 +121,20 @@ pub(crate) fn finish(schema: &mut JSONSchemaProps) {
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
         finish(values);
+    }
+}
+
+/// The largest number of a type, as far as floating-point numbers, which limits are, tell it from the next.
+fn maximum(format: Option<&str>) -> Option<f64> {
+    match format? {
+        "uint8" => Some(u8::MAX.into()),
+        "uint16" => Some(u16::MAX.into()),
+        "uint32" => Some(u32::MAX.into()),
+        "int8" => Some(i8::MAX.into()),
+        "int16" => Some(i16::MAX.into()),
+        "int32" => Some(i32::MAX.into()),
+        "uint" | "uint64" | "int64" => Some(((1_u64 << 53) - 1) as f64),
+        _ => None,
     }
 }
 

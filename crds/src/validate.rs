@@ -78,6 +78,8 @@ pub struct ValidAgent {
     pub uid: Option<String>,
     /// Its number in the mesh.
     pub id: u16,
+    /// The AgentPool that it belongs to, if it says so.
+    pub pool: Option<String>,
     /// Where its peers reach it; `None` until it runs.
     pub address: Option<SocketAddr>,
     /// Whether it says that it serves.
@@ -277,7 +279,8 @@ pub fn validate_agent(agent: &Agent) -> Result<ValidAgent, Vec<FieldError>> {
         Some(id) if findings.0.is_empty() => {
             let conditions = agent.status.iter().flat_map(|status| &status.conditions);
             let ready = conditions.into_iter().any(|c| c.type_ == CONDITION_READY && c.status == "True");
-            Ok(ValidAgent { name, uid: agent.metadata.uid.clone(), id, address, ready })
+            let (uid, pool) = (agent.metadata.uid.clone(), agent.spec.agent_pool_name.clone());
+            Ok(ValidAgent { name, uid, id, pool, address, ready })
         }
         Some(_) | None => Err(findings.0),
     }

@@ -202,6 +202,10 @@ fn every_rule_refuses_something() {
 fn everything_is_bounded() {
     for (kind, schema) in schemas() {
         each(&schema, "", &mut |schema, path| {
+            let bounded = |words: &[&str]| words.iter().any(|word| schema.get(*word).is_some());
+            if schema["type"] == "integer" {
+                assert!(bounded(&["maximum"]), "{kind}{path}: has no maximum: {schema}");
+            }
             let bound = match schema["type"].as_str() {
                 Some("string") => ["maxLength", "enum", "format"].as_slice(),
                 Some("array") => &["maxItems"],
@@ -212,8 +216,7 @@ fn everything_is_bounded() {
                 None if schema["x-kubernetes-int-or-string"] == true => &["maxLength"],
                 Some(_) | None => panic!("{kind}{path}: of no type: {schema}"),
             };
-            let bounded = bound.iter().any(|word| schema.get(*word).is_some());
-            assert!(bounded, "{kind}{path}: has none of {bound:?}: {schema}");
+            assert!(bounded(bound), "{kind}{path}: has none of {bound:?}: {schema}");
             let described = path.is_empty() || path.ends_with(']') || schema["description"].is_string();
             assert!(described, "{kind}{path}: has no description");
         });

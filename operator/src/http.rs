@@ -1,5 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -55,6 +56,16 @@ impl Health {
         let alive = Duration::from_millis(self.alive.load(Ordering::Relaxed));
         !self.leading.load(Ordering::Relaxed) || self.start.elapsed().saturating_sub(alive) < ROUND_MAX
     }
+}
+
+/// What to try to listen on for an address, in this order: `[::]` takes IPv4 as well and is all IPv4 where the kernel has
+/// no IPv6.
+pub(crate) fn candidates(address: SocketAddr) -> Vec<SocketAddr> {
+    let mut all = vec![address];
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        all.push(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()));
+    }
+    all
 }
 
 /// The three pages.

@@ -76,9 +76,11 @@ impl Leading {
         loop {
             self.health.alive();
             let begun = Instant::now();
-            let wake = match observer.ask_for_doubtful_leases(&self.client, &self.agents_run.namespace).await
-            {
-                Ok(()) => self.round(observer, applier, &mut pacing).await,
+            // One time for both: a Lease that runs out in between is one that nobody has asked for.
+            let now = Timestamp::now();
+            let namespace = &self.agents_run.namespace;
+            let wake = match observer.ask_for_doubtful_leases(&self.client, namespace, now).await {
+                Ok(()) => self.round(observer, applier, &mut pacing, now).await,
                 Err(error) => {
                     warn!("cannot ask whether agents are alive; nothing is decided before: {error}");
                     Some(Instant::now() + ASK_AGAIN)
@@ -95,13 +97,18 @@ impl Leading {
     }
 
     /// Plans once, and does it. Returns when to do so again at the latest.
-    async fn round(&self, observer: &Observer, applier: &Applier, pacing: &mut Pacing) -> Option<Instant> {
-        let snapshot = observer.snapshot(&self.agents_run);
+    async fn round(
+        &self,
+        observer: &Observer,
+        applier: &Applier,
+        pacing: &mut Pacing,
+        now: Timestamp,
+    ) -> Option<Instant> {
+        let snapshot = observer.snapshot(&self.agents_run, now);
         self.metrics.count(&snapshot);
         let timer = self.metrics.plan_seconds.start_timer();
         let plan = plan(&snapshot);
         timer.observe_duration();
-        let now = snapshot.now;
         drop(snapshot);
         if !plan.actions.is_empty() {
             debug!(actions = plan.actions.len(), "planned");

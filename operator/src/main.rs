@@ -9,6 +9,8 @@ mod leader;
 mod metrics;
 mod observe;
 mod plan;
+#[cfg(test)]
+mod regions_for_tests;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -68,7 +70,7 @@ async fn run(args: RunArgs) -> Result<()> {
     let client = Client::try_from(config).context("cannot reach Kubernetes")?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new());
-    let listener = TcpListener::bind(args.http)
+    let listener = TcpListener::bind(&*http::candidates(args.http))
         .await
         .with_context(|| format!("cannot listen on {}: change --http", args.http))?;
     let server = axum::serve(listener, http::router(Arc::clone(&metrics), Arc::clone(&health)));

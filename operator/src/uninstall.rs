@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::apply::finalizers_patch;
 use crate::leader::LEASE;
 use crate::plan::FINALIZER;
 
@@ -26,6 +27,8 @@ const AGENTS: &str = "app.kubernetes.io/name=pagemesh,app.kubernetes.io/componen
 const POOL_OF_THE_CHART: &str = "app.kubernetes.io/name=pagemesh,app.kubernetes.io/managed-by=Helm";
 
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a Region is tried that somebody else writes at the same time.
+const ATTEMPTS_MAX: u32 = 5;
 
 /// What `uninstall` is told.
 #[derive(Debug, clap::Args)]
@@ -96,33 +99,47 @@ async fn release_regions(client: &Client) -> Result<()> {
         Err(error) if is_not_found(&error) => return Ok(()),
         Err(error) => return Err(error).context("cannot list the Regions"),
     };
+    let mut refused = Vec::new();
     for region in &regions {
         let name = region.name_any();
         let namespace = region.namespace().unwrap_or_default();
-        release(client, &namespace, &name, region.finalizers())
-            .await
-            .with_context(|| format!("cannot take the finalizer off Region {namespace}/{name}"))?;
+        match release(client, &namespace, &name).await {
+            Ok(()) => {}
+            // It went in the meantime.
+            Err(error) if is_not_found(&error) => {}
+            // One that refuses must not keep the others.
+            Err(error) => refused.push(format!("{namespace}/{name}: {error}")),
+        }
     }
-    println!("{} Regions stay as they are declared, without their contents", regions.items.len());
+    let released = regions.items.len() - refused.len();
+    println!("{released} Regions stay as they are declared, without their contents");
+    ensure!(
+        refused.is_empty(),
+        "cannot take the finalizer off all Regions; mend what is wrong with these and run this again: {}",
+        refused.join("; ")
+    );
     Ok(())
 }
 
-async fn release(client: &Client, namespace: &str, name: &str, finalizers: &[String]) -> kube::Result<()> {
+async fn release(client: &Client, namespace: &str, name: &str) -> kube::Result<()> {
     let regions: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Region>(&()));
-    let others: Vec<&String> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).collect();
     let parameters = PatchParams::default();
-    let unplaced = regions.patch_status(name, &parameters, &Patch::Merge(json!({ "status": null }))).await;
-    let unmarked = json!({ "metadata": { "finalizers": others } });
-    let released = match unplaced {
-        Ok(_) => regions.patch(name, &parameters, &Patch::Merge(unmarked)).await,
-        Err(error) => Err(error),
-    };
-    match released {
-        Ok(_) => Ok(()),
-        // It went in the meantime.
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(error),
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let unplaced = Patch::Merge(json!({ "status": null }));
+        let region = regions.patch_status(name, &parameters, &unplaced).await?;
+        let others = region.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER);
+        let others: Vec<String> = others.cloned().collect();
+        let unmarked =
+            Patch::Merge(finalizers_patch(&region.resource_version().unwrap_or_default(), &others));
+        match regions.patch(name, &parameters, &unmarked).await {
+            Ok(_) => return Ok(()),
+            // Somebody has written it in between, maybe a finalizer of theirs.
+            Err(kube::Error::Api(status)) if status.code == 409 && attempts < ATTEMPTS_MAX => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -168,4 +185,33 @@ where
 
 fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::regions_for_tests::Regions;
+
+    #[tokio::test]
+    async fn one_region_that_refuses_does_not_keep_the_others() {
+        let regions = Regions::default();
+        for name in ["a", "b", "c"] {
+            regions.add(name, &[FINALIZER]);
+        }
+        regions.refuse("b");
+        let error = release_regions(&regions.client()).await.unwrap_err().to_string();
+        assert!(error.contains("run this again: default/b: "), "{error}");
+        assert_eq!(regions.finalizers("a"), json!([]));
+        assert_eq!(regions.finalizers("b"), json!([FINALIZER]));
+        assert_eq!(regions.finalizers("c"), json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_finalizer_that_somebody_adds_meanwhile_is_not_lost() {
+        let regions = Regions::default();
+        regions.add("a", &[FINALIZER]);
+        regions.interfere("backup.example/copy");
+        release_regions(&regions.client()).await.unwrap();
+        assert_eq!(regions.finalizers("a"), json!(["backup.example/copy"]));
+    }
 }

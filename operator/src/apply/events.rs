@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::WRITE_TIMEOUT;
-use crate::plan::Note;
+use crate::plan::{Note, cut};
 
 /// Who reports.
 const CONTROLLER: &str = "pagemesh-operator";
@@ -52,7 +52,7 @@ impl Events {
             let event = Event {
                 type_: if note.warning { EventType::Warning } else { EventType::Normal },
                 reason: note.reason.to_owned(),
-                note: Some(cut(&note.text).to_owned()),
+                note: Some(cut(&note.text, TEXT_BYTES_MAX).to_owned()),
                 action: epoch.map_or_else(|| "Reconcile".to_owned(), |epoch| format!("Epoch{epoch}")),
                 secondary: None,
             };
@@ -60,27 +60,5 @@ impl Events {
                 debug!(reason = note.reason, "too many Events at a time; left out");
             }
         }
-    }
-}
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!(cut("short"), "short");
-        let long = "ä".repeat(1000);
-        assert_eq!(cut(&long).len(), 1024);
-        let odd = format!("a{long}");
-        assert_eq!(cut(&odd).len(), 1023);
     }
 }

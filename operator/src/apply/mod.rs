@@ -1,11 +1,13 @@
 //! Does what was planned.
 //!
-//! Everything is written by server-side apply under one field manager. What depends on the state that was seen carries its resource
-//! version, so it comes to nothing if that state is not the present one: two operators can never publish the same epoch with
-//! different contents.
+//! Everything is written by server-side apply under one field manager, but for a finalizer that goes. What depends on the state
+//! that was seen carries its resource version, so it comes to nothing if that state is not the present one: two operators can
+//! never publish the same epoch with different contents.
 
 mod events;
 mod pacing;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::plan::{Action, Subject};
 
 use events::Events;
 pub(crate) use pacing::Pacing;
+pub(crate) use writes::finalizers_patch;
 
 /// Objects that are worked on at the same time.
 const CONCURRENT_MAX: usize = 16;
@@ -39,6 +42,9 @@ pub(crate) enum ApplyError {
     /// This operator must not act any more.
     #[error("the Lease may be another operator's by now")]
     NotLeader,
+    /// What was to be written is not kept, and would be planned again at once.
+    #[error("the API server has accepted it and changed nothing; look who else writes the object")]
+    NoEffect,
     #[error("no answer within {} s", WRITE_TIMEOUT.as_secs())]
     Late,
     #[error("{0}")]
@@ -101,7 +107,7 @@ impl Applier {
                     self.metrics.conflicts.with_label_values(&[subject.kind()]).inc();
                     pacing.conflicted(&subject, Instant::now());
                 }
-                Err(error @ (ApplyError::Late | ApplyError::Kubernetes(_))) => {
+                Err(error @ (ApplyError::NoEffect | ApplyError::Late | ApplyError::Kubernetes(_))) => {
                     self.metrics.reconcile_errors.with_label_values(&[subject.kind()]).inc();
                     let again = pacing.failed(&subject, Instant::now());
                     warn!(kind = subject.kind(), object = %subject, again_in = ?again, "{error}");
@@ -118,7 +124,7 @@ impl Applier {
             Err(error @ (ApplyError::Late | ApplyError::Kubernetes(_))) => {
                 self.observer.pool_failed(pool, Some(error.to_string()));
             }
-            Err(ApplyError::Conflict | ApplyError::NotLeader) => {}
+            Err(ApplyError::Conflict | ApplyError::NotLeader | ApplyError::NoEffect) => {}
         }
     }
 

@@ -12,12 +12,12 @@ use pagemesh_crds::{ANNOTATION_TRACEPARENT, API_VERSION, Agent, AgentPool, Regio
 use pagemesh_telemetry::current_traceparent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::info;
 
 use super::{Applier, ApplyError};
 use crate::observe;
-use crate::plan::{Action, Child, ChildKey, ChildView, FINALIZER, Precondition, RegionKey};
+use crate::plan::{Action, Child, ChildKey, ChildView, FINALIZER, Note, Precondition, RegionKey};
 
 /// Who writes, as Kubernetes keeps it beside every field.
 const FIELD_MANAGER: &str = "pagemesh-operator";
@@ -29,6 +29,13 @@ pub(super) struct Progress {
     version: Option<String>,
     /// Whether its annotation names this trace already.
     traced: bool,
+}
+
+impl Progress {
+    /// The state that the next write builds on.
+    fn version<'a>(&'a self, on: &'a Precondition) -> &'a str {
+        self.version.as_deref().unwrap_or(&on.resource_version)
+    }
 }
 
 /// Fields that anybody else has written are taken over: they are ours.
@@ -51,6 +58,7 @@ impl Applier {
                 });
                 let patch = Patch::Apply(&object);
                 let written = self.sent(api.patch_status(&pool, &params(), &patch)).await?;
+                check_effect(progress.version(&on), &written)?;
                 self.events.publish(&written, &notes, None);
                 self.observer.wrote_pool(written);
                 Ok(())
@@ -69,13 +77,16 @@ impl Applier {
                 self.observer.told(uid, findings);
                 Ok(())
             }
-            Action::SetRegionFinalizer { region, on, present } => {
-                self.set_region_metadata(&region, &on, progress, present).await
+            Action::AddRegionFinalizer { region, on } => {
+                self.set_region_metadata(&region, &on, progress).await
+            }
+            Action::RemoveRegionFinalizer { region, on, others, notes } => {
+                self.remove_finalizer(&region, progress.version(&on), &others, &notes).await
             }
             Action::SetRegionStatus { region, on, status, publishes, notes, .. } => {
                 // First, so that who sees the placement sees the trace that it belongs to.
                 if publishes && !progress.traced && current_traceparent().is_some() {
-                    self.set_region_metadata(&region, &on, progress, true).await?;
+                    self.set_region_metadata(&region, &on, progress).await?;
                 }
                 let api: Api<Region> = Api::namespaced(self.client.clone(), &region.namespace);
                 let epoch = status.placement.as_ref().map(|placement| placement.epoch);
@@ -87,35 +98,55 @@ impl Applier {
                 });
                 let patch = Patch::Apply(&object);
                 let written = self.sent(api.patch_status(&region.name, &params(), &patch)).await?;
-                for note in &notes {
-                    info!(region = %format_args!("{}/{}", region.namespace, region.name), reason = note.reason, "{}", note.text);
-                }
-                self.events.publish(&written, &notes, epoch);
+                check_effect(progress.version(&on), &written)?;
+                self.tell_of_region(&region, &written, &notes, epoch);
                 self.observer.wrote_region(written);
                 Ok(())
             }
         }
     }
 
-    /// Writes what the operator owns of a region's metadata. Leaving something out takes it away.
+    fn tell_of_region(&self, region: &RegionKey, object: &Region, notes: &[Note], epoch: Option<u64>) {
+        for note in notes {
+            info!(region = %format_args!("{}/{}", region.namespace, region.name), reason = note.reason, "{}", note.text);
+        }
+        self.events.publish(object, notes, epoch);
+    }
+
+    /// Writes what the operator owns of a region's metadata.
     async fn set_region_metadata(
         &self,
         region: &RegionKey,
         on: &Precondition,
         progress: &mut Progress,
-        finalizer: bool,
     ) -> Result<(), ApplyError> {
         let api: Api<Region> = Api::namespaced(self.client.clone(), &region.namespace);
         let mut metadata = metadata(on, progress, &region.name, Some(&region.namespace));
-        if finalizer {
-            metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-            metadata.annotations = current_traceparent()
-                .map(|traceparent| BTreeMap::from([(ANNOTATION_TRACEPARENT.to_owned(), traceparent)]));
-        }
+        metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        metadata.annotations = current_traceparent()
+            .map(|traceparent| BTreeMap::from([(ANNOTATION_TRACEPARENT.to_owned(), traceparent)]));
         let object = json!({ "apiVersion": API_VERSION, "kind": "Region", "metadata": metadata });
         let written = self.sent(api.patch(&region.name, &params(), &Patch::Apply(&object))).await?;
+        check_effect(progress.version(on), &written)?;
         progress.version.clone_from(&written.metadata.resource_version);
         progress.traced = true;
+        self.observer.wrote_region(written);
+        Ok(())
+    }
+
+    async fn remove_finalizer(
+        &self,
+        region: &RegionKey,
+        version: &str,
+        others: &[String],
+        notes: &[Note],
+    ) -> Result<(), ApplyError> {
+        let api: Api<Region> = Api::namespaced(self.client.clone(), &region.namespace);
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(finalizers_patch(version, others));
+        let written = self.sent(api.patch(&region.name, &params, &patch)).await?;
+        check_effect(version, &written)?;
+        self.tell_of_region(region, &written, notes, None);
         self.observer.wrote_region(written);
         Ok(())
     }
@@ -141,6 +172,7 @@ impl Applier {
         let object =
             json!({ "apiVersion": API_VERSION, "kind": "Agent", "metadata": metadata, "spec": { "id": id } });
         let written = self.sent(api.patch(agent, &params(), &Patch::Apply(&object))).await?;
+        check_effect(&on.resource_version, &written)?;
         info!(agent, id, "agent has its number");
         self.observer.wrote_agent(written);
         Ok(())
@@ -222,7 +254,21 @@ fn metadata(on: &Precondition, progress: &Progress, name: &str, namespace: Optio
         name: Some(name.to_owned()),
         namespace: namespace.map(ToOwned::to_owned),
         uid: Some(on.uid.clone()),
-        resource_version: Some(progress.version.clone().unwrap_or_else(|| on.resource_version.clone())),
+        resource_version: Some(progress.version(on).to_owned()),
         ..ObjectMeta::default()
     }
+}
+
+/// Says which finalizers an object in this state is to have. What takes one away cannot be server-side apply: that leaves in what
+/// somebody else has written as well, as whoever restores an object from a copy does.
+pub(crate) fn finalizers_patch(version: &str, finalizers: &[String]) -> Value {
+    json!({ "metadata": { "resourceVersion": version, "finalizers": finalizers } })
+}
+
+/// Checks that a write was for something. What changes nothing would be planned again at once.
+fn check_effect(before: &str, written: &impl Resource) -> Result<(), ApplyError> {
+    if written.meta().resource_version.as_deref() == Some(before) {
+        return Err(ApplyError::NoEffect);
+    }
+    Ok(())
 }

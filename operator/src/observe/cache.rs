@@ -125,12 +125,10 @@ impl<K: Ord + Clone, V: PartialEq> Cache<K, V> {
         changed
     }
 
-    /// Takes what the API server has answered to a write.
-    pub(crate) fn wrote(&mut self, written: Versioned<K, V>) {
-        // The watch is past this: whatever it said, it knows better, and the object may be gone again.
-        if written.version > self.watched {
-            self.put(written.key, written.version, Arc::new(written.value));
-        }
+    /// Takes what the API server has answered to a write. Returns whether anything is different now.
+    pub(crate) fn wrote(&mut self, written: Versioned<K, V>) -> bool {
+        // Else the watch is past this: whatever it said, it knows better, and the object may be gone again.
+        written.version > self.watched && self.put(written.key, written.version, Arc::new(written.value))
     }
 }
 
@@ -181,7 +179,8 @@ mod tests {
     #[test]
     fn what_was_written_counts_at_once_and_is_not_undone_by_a_watch_that_lags() {
         let mut cache = listed(&[("a", 5, 1)]);
-        cache.wrote(at("a", 8, 2));
+        assert!(cache.wrote(at("a", 8, 2)));
+        assert!(!cache.wrote(at("a", 8, 2)), "a write that changes nothing wakes nobody");
         assert_eq!(shown(&cache), [("a", 2)]);
         assert!(!cache.observe(Change::Put(at("a", 7, 9))));
         assert_eq!(shown(&cache), [("a", 2)]);
@@ -195,7 +194,7 @@ mod tests {
         let mut cache = listed(&[("a", 5, 1)]);
         // The write had version 6, the deletion 7, and the watch was faster than the answer.
         assert!(cache.observe(Change::Remove(gone("a", 7))));
-        cache.wrote(at("a", 6, 2));
+        assert!(!cache.wrote(at("a", 6, 2)));
         assert_eq!(shown(&cache), []);
     }
 

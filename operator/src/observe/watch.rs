@@ -220,7 +220,9 @@ fn advice(error: &watcher::Error) -> String {
     match code {
         403 => format!("{error}. Install the operator's ClusterRole and Role as the chart has them."),
         404 => {
-            format!("{error}. Install the CustomResourceDefinitions: `pagemesh crd | kubectl apply -f -`.")
+            format!(
+                "{error}. Install the CustomResourceDefinitions: `pagemesh crd | kubectl apply --server-side -f -`."
+            )
         }
         _ => error.to_string(),
     }

@@ -99,8 +99,8 @@ impl Observer {
         self.world().missing()
     }
 
-    /// What is known now.
-    pub(crate) fn snapshot(&self, agents_run: &Arc<AgentsRun>) -> Snapshot {
+    /// What is known, judged at a time for which [`Observer::ask_for_doubtful_leases`] has asked.
+    pub(crate) fn snapshot(&self, agents_run: &Arc<AgentsRun>, now: Timestamp) -> Snapshot {
         let world = self.world();
         let children = world.children.iter().flat_map(|(kind, cache)| {
             let objects = cache.objects();
@@ -110,7 +110,7 @@ impl Observer {
                 .collect::<Vec<_>>()
         });
         Snapshot {
-            now: Timestamp::now(),
+            now,
             agents_run: Arc::clone(agents_run),
             pools: world.pools.objects(),
             classes: world.classes.objects(),
@@ -127,7 +127,7 @@ impl Observer {
         }
     }
 
-    /// Asks the API server about the Leases that have run out as far as was seen.
+    /// Asks the API server about the Leases that have run out at a time, as far as was seen.
     ///
     /// # Errors
     /// When it does not answer: then nobody knows who is alive.
@@ -135,8 +135,9 @@ impl Observer {
         &self,
         client: &Client,
         namespace: &str,
+        now: Timestamp,
     ) -> Result<(), kube::Error> {
-        let doubtful = self.world().leases.doubtful(Timestamp::now());
+        let doubtful = self.world().leases.doubtful(now);
         let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
         for agent in doubtful {
             let name = leases::name(&agent);
@@ -207,18 +208,15 @@ impl Observer {
     ) {
         let version = views::version(object.meta());
         let Some(key) = key(object.meta()) else { return };
-        self.update(|world| {
-            cache(world).wrote(Versioned { key, version, value: views::whole(object) });
-            true
-        });
+        self.update(|world| cache(world).wrote(Versioned { key, version, value: views::whole(object) }));
     }
 
     /// Remembers what a pool's child was made to say.
     pub(crate) fn wrote_child(&self, key: ChildKey, version: u64, view: ChildView, content: u64) {
         self.update(|world| {
-            world.written.insert(key.clone(), Written { content, revision: view.revision.clone() });
-            world.children(key.kind).wrote(Versioned { key: key.name, version, value: view });
-            true
+            let written = Written { content, revision: view.revision.clone() };
+            let said = world.written.insert(key.clone(), written.clone()) != Some(written);
+            world.children(key.kind).wrote(Versioned { key: key.name, version, value: view }) || said
         });
     }
 
@@ -236,5 +234,26 @@ impl Observer {
             world.reported.insert(uid, findings);
             true
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::coordination::v1::LeaseSpec;
+
+    use super::*;
+
+    /// Time goes on while others are asked for; who runs out meanwhile is not taken for dead before it was asked for, too.
+    #[test]
+    fn a_picture_is_of_the_time_that_was_asked_for() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let spec = LeaseSpec { lease_duration_seconds: Some(40), ..LeaseSpec::default() };
+        let metadata = ObjectMeta { name: Some(leases::name("a")), ..ObjectMeta::default() };
+        let observer = Observer::default();
+        observer.update(|world| world.leases.observe(&Lease { metadata, spec: Some(spec) }, at(1000)));
+        let now = at(1039);
+        assert!(observer.world().leases.doubtful(now).is_empty());
+        let picture = observer.snapshot(&Arc::default(), now);
+        assert!(picture.leases["a"].holds_until > picture.now);
     }
 }

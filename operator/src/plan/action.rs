@@ -25,8 +25,10 @@ pub(crate) enum Action {
     AdoptAgent { agent: String, on: Precondition, id: u16, node_uid: Option<String> },
     /// Says what an agent's status says, as Events.
     ReportAgent { agent: String, uid: String, findings: Vec<String>, notes: Vec<Note> },
-    /// Takes or ends the responsibility for what a region holds on nodes.
-    SetRegionFinalizer { region: RegionKey, on: Precondition, present: bool },
+    /// Takes the responsibility for what a region holds on nodes.
+    AddRegionFinalizer { region: RegionKey, on: Precondition },
+    /// Ends it. What stays are the finalizers of others.
+    RemoveRegionFinalizer { region: RegionKey, on: Precondition, others: Vec<String>, notes: Vec<Note> },
     /// Publishes a placement, or what is seen of a region.
     SetRegionStatus {
         region: RegionKey,
@@ -77,9 +79,9 @@ impl Action {
             Action::AdoptAgent { agent, .. } | Action::ReportAgent { agent, .. } => {
                 Subject::Agent(agent.clone())
             }
-            Action::SetRegionFinalizer { region, .. } | Action::SetRegionStatus { region, .. } => {
-                Subject::Region(region.clone())
-            }
+            Action::AddRegionFinalizer { region, .. }
+            | Action::RemoveRegionFinalizer { region, .. }
+            | Action::SetRegionStatus { region, .. } => Subject::Region(region.clone()),
         }
     }
 
@@ -91,7 +93,8 @@ impl Action {
             | Action::SetPoolStatus { .. }
             | Action::AdoptAgent { .. }
             | Action::ReportAgent { .. }
-            | Action::SetRegionFinalizer { .. } => false,
+            | Action::AddRegionFinalizer { .. }
+            | Action::RemoveRegionFinalizer { .. } => false,
         }
     }
 
@@ -105,7 +108,8 @@ impl Action {
             | Action::SetPoolStatus { .. }
             | Action::AdoptAgent { .. }
             | Action::ReportAgent { .. }
-            | Action::SetRegionFinalizer { .. } => None,
+            | Action::AddRegionFinalizer { .. }
+            | Action::RemoveRegionFinalizer { .. } => None,
         }
     }
 
@@ -122,8 +126,8 @@ impl Action {
             Action::SetPoolStatus { .. } => "set pool status",
             Action::AdoptAgent { .. } => "adopt agent",
             Action::ReportAgent { .. } => "report agent",
-            Action::SetRegionFinalizer { present: true, .. } => "add finalizer",
-            Action::SetRegionFinalizer { present: false, .. } => "remove finalizer",
+            Action::AddRegionFinalizer { .. } => "add finalizer",
+            Action::RemoveRegionFinalizer { .. } => "remove finalizer",
             Action::SetRegionStatus { publishes: true, .. } => "publish placement",
             Action::SetRegionStatus { publishes: false, .. } => "set region status",
         }

@@ -99,6 +99,9 @@ struct Numbers {
     /// Of agents whose object is gone. They may be back, and messages of theirs may still be under way while a region names them.
     former: BTreeMap<String, u16>,
     named: BTreeSet<String>,
+    /// Whether a region names an agent whose object is gone, and whose number nobody remembers: an operator that begins to lead
+    /// has not seen it.
+    forgotten: bool,
 }
 
 impl Numbers {
@@ -111,11 +114,15 @@ impl Numbers {
         }
         let placements = snapshot.regions.values().filter_map(|region| placement(region));
         let homes = placements.flat_map(|placement| placement.homes.iter().chain(&placement.previous));
-        let named = homes.map(|home| home.agent.clone()).collect();
-        Numbers { holders, former: snapshot.former_ids.clone(), named }
+        let named: BTreeSet<String> = homes.map(|home| home.agent.clone()).collect();
+        let former = snapshot.former_ids.clone();
+        let forgotten =
+            named.iter().any(|name| !snapshot.agents.contains_key(name) && !former.contains_key(name));
+        Numbers { holders, former, named, forgotten }
     }
 
-    /// The number of an agent that has none: the one that it had, or the lowest that is free.
+    /// The number of an agent that has none: the one that it had, or the lowest that is free. As long as one that may be taken is
+    /// forgotten, the highest: that one was the lowest once.
     fn next(&mut self, agent: &str) -> Option<u16> {
         let had = self.former.get(agent).copied().filter(|id| !self.holders.contains_key(id));
         let reserved = |id: u16| {
@@ -123,8 +130,8 @@ impl Numbers {
                 .iter()
                 .any(|(name, former)| *former == id && name != agent && self.named.contains(name))
         };
-        let id =
-            had.or_else(|| (0..AGENTS_MAX).find(|id| !self.holders.contains_key(id) && !reserved(*id)))?;
+        let mut free = (0..AGENTS_MAX).filter(|id| !self.holders.contains_key(id) && !reserved(*id));
+        let id = had.or_else(|| if self.forgotten { free.next_back() } else { free.next() })?;
         self.holders.entry(id).or_default().insert(agent.to_owned());
         Some(id)
     }

@@ -37,7 +37,7 @@ pub(crate) fn of_new(
             .unwrap_or_else(|| AGENT_POOL_DEFAULT.to_owned()),
         size_bytes: wanted_bytes(region, valid),
         homes: spec.homes.or_else(|| defaults?.homes).map(|homes| homes.max(1)),
-        homes_max: homes_max(class),
+        homes_max: limit_of_homes(class),
         coherence: spec.coherence.or_else(|| defaults?.coherence).unwrap_or_default(),
     };
     if let Some(class) = class {
@@ -49,19 +49,23 @@ pub(crate) fn of_new(
 
 /// Checks what a region that has its place is to become, when it asks for more.
 ///
-/// Its other defaults are for regions that have no place yet: no region moves because somebody edits a class.
+/// Its defaults are for regions that have no place yet: no region moves because somebody edits a class.
 ///
 /// # Errors
 /// As for [`of_new`].
-pub(crate) fn limit_of_homes(mesh: &Mesh<'_>, region: &Region, size_bytes: u64) -> Result<u16, Verdict> {
-    let class = class(mesh, region)?;
-    if let Some(class) = class {
-        check_limits(class, size_bytes, region.spec.homes)?;
+pub(crate) fn check_more(mesh: &Mesh<'_>, region: &Region, size_bytes: u64) -> Result<(), Verdict> {
+    match class(mesh, region)? {
+        Some(class) => check_limits(class, size_bytes, region.spec.homes),
+        None => Ok(()),
     }
-    Ok(homes_max(class))
 }
 
-fn homes_max(class: Option<&RegionClass>) -> u16 {
+/// How many homes a region may be given that says no number. A class that is gone has no limit of its own any more.
+pub(crate) fn homes_max(mesh: &Mesh<'_>, region: &Region) -> u16 {
+    limit_of_homes(class(mesh, region).ok().flatten())
+}
+
+fn limit_of_homes(class: Option<&RegionClass>) -> u16 {
     class.and_then(|class| class.spec.limits.homes).unwrap_or(HOMES_MAX).max(1)
 }
 

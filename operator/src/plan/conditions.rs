@@ -3,6 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+/// Longest text of a condition, by the schemas. Agents have a part in what is said.
+const MESSAGE_BYTES_MAX: usize = 32768;
+
 /// What is to be said by a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -43,7 +46,7 @@ impl<'a> Conditions<'a> {
             type_: type_.into(),
             status: status.into(),
             reason: verdict.reason.into(),
-            message: verdict.message.clone(),
+            message: cut(&verdict.message, MESSAGE_BYTES_MAX).to_owned(),
             observed_generation: self.generation,
             last_transition_time: unchanged
                 .map_or(Time(self.now), |condition| condition.last_transition_time.clone()),
@@ -54,6 +57,21 @@ impl<'a> Conditions<'a> {
     pub(crate) fn finish(self) -> Vec<Condition> {
         self.after
     }
+}
+
+/// Leaves out what others say in a list in which everybody has conditions of their own. They are nothing to us, and no
+/// write of ours takes them out: else it would be tried for ever.
+pub(crate) fn forget_foreign(before: &mut Vec<Condition>, ours: &[Condition]) {
+    before.retain(|condition| ours.iter().any(|own| own.type_ == condition.type_));
+}
+
+/// A text, or as much of it from its beginning as there is room for.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// Whether a condition is there and true.
@@ -101,6 +119,19 @@ mod tests {
         assert!(!said);
         assert_eq!(fourth[0].last_transition_time.0, at(4));
         assert!(holds(&fourth, "Ready") && !holds(&third, "Ready") && !holds(&fourth, "Degraded"));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("short", 1024), "short");
+        let long = "ä".repeat(20_000);
+        assert_eq!(cut(&long, 1024).len(), 1024);
+        let odd = format!("a{long}");
+        assert_eq!(cut(&odd, 1024).len(), 1023);
+
+        let mut conditions = Conditions::new(&[], None, Timestamp::UNIX_EPOCH);
+        conditions.set("Degraded", &Verdict::yes("AgentProblem", odd));
+        assert_eq!(conditions.finish()[0].message.len(), MESSAGE_BYTES_MAX - 1);
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl<'a> Mesh<'a> {
         incarnation.is_some() && (home.incarnation.is_none() || home.incarnation.as_deref() == incarnation)
     }
 
+    /// Whether an agent has renewed its Lease.
+    pub(crate) fn is_alive(&self, agent: &str) -> bool {
+        self.agents.get(agent).is_some_and(|facts| facts.alive)
+    }
+
     /// Counts what a placement takes of its homes' memory.
     pub(crate) fn promise(&mut self, placement: &Placement, size_bytes: u64) {
         for (agent, bytes) in self.shares(placement, size_bytes) {

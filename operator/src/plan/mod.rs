@@ -23,6 +23,7 @@ use k8s_openapi::jiff::Timestamp;
 
 pub(crate) use action::{Action, Child, Note, Precondition, Subject};
 pub(crate) use children::POOL_LABEL;
+pub(crate) use conditions::cut;
 pub(crate) use region::FINALIZER;
 pub(crate) use snapshot::{
     AgentsRun, ChildKey, ChildKind, ChildView, LeaseView, NodeView, Objects, PodView, RegionKey, Rollout,

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use pagemesh_crds::{AgentPool, AgentPoolStatus};
 
 use super::action::{Action, Child, Note, Precondition};
-use super::conditions::{Conditions, Verdict, count, holds, list};
+use super::conditions::{Conditions, Verdict, count, forget_foreign, holds, list};
 use super::snapshot::{ChildKey, ChildKind, Rollout, Snapshot};
 use super::{children, daemon_set};
 
@@ -24,9 +24,13 @@ pub(crate) fn plan(snapshot: &Snapshot, name: &str, pool: &AgentPool, actions: &
         (Ok(_), Some(failure)) => Some(Verdict::no("ApplyFailed", failure.clone())),
         (Ok(_), None) => None,
     };
+    let outdated = outdated(snapshot, wanted.unwrap_or_default());
+    let rolls_out = outdated.iter().any(|(child, _)| matches!(child, Child::DaemonSet(_)));
     // First the status: what follows may fail.
-    set_status(snapshot, name, pool, fault, actions);
-    apply_children(snapshot, name, wanted.unwrap_or_default(), actions);
+    set_status(snapshot, name, pool, fault, rolls_out, actions);
+    for (child, content) in outdated {
+        actions.push(Action::ApplyChild { pool: name.to_owned(), child: Box::new(child), content });
+    }
 }
 
 /// What should belong to the pool.
@@ -51,18 +55,19 @@ fn wanted(snapshot: &Snapshot, name: &str, pool: &AgentPool) -> Result<Vec<Child
     Ok(children)
 }
 
-fn apply_children(snapshot: &Snapshot, name: &str, children: Vec<Child>, actions: &mut Vec<Action>) {
-    for child in children {
+/// Those that are not known to be as they should, each with the fingerprint of what it should be.
+fn outdated(snapshot: &Snapshot, children: Vec<Child>) -> Vec<(Child, u64)> {
+    let good = |child: &Child, content: u64| {
         let key = child.key();
-        let content = fingerprint(&child);
         let there = snapshot.children.get(&key).map(|view| &view.revision);
         let written = snapshot.written.get(&key);
-        let good =
-            written.is_some_and(|written| written.content == content && Some(&written.revision) == there);
-        if !good {
-            actions.push(Action::ApplyChild { pool: name.to_owned(), child: Box::new(child), content });
-        }
-    }
+        written.is_some_and(|written| written.content == content && Some(&written.revision) == there)
+    };
+    let with_content = children.into_iter().map(|child| {
+        let content = fingerprint(&child);
+        (child, content)
+    });
+    with_content.filter(|(child, content)| !good(child, *content)).collect()
 }
 
 /// Tells contents apart, within one run of the operator.
@@ -77,6 +82,7 @@ fn set_status(
     name: &str,
     pool: &AgentPool,
     fault: Option<Verdict>,
+    rolls_out: bool,
     actions: &mut Vec<Action>,
 ) {
     let key = ChildKey { kind: ChildKind::DaemonSet, name: children::name(name) };
@@ -84,10 +90,10 @@ fn set_status(
     let ready = fault.clone().unwrap_or_else(|| ready(snapshot, name, pool, &rollout));
     let progressing = match fault {
         Some(fault) => fault,
-        None => progressing(&rollout),
+        None => progressing(&rollout, rolls_out),
     };
 
-    let before = pool.status.clone().unwrap_or_default();
+    let mut before = pool.status.clone().unwrap_or_default();
     let generation = pool.metadata.generation;
     let mut conditions = Conditions::new(&before.conditions, generation, snapshot.now);
     let mut notes = Vec::new();
@@ -96,12 +102,14 @@ fn set_status(
         notes.push(Note { warning: !ready.status, reason: ready.reason, text: ready.message.clone() });
     }
     conditions.set("Progressing", &progressing);
+    let conditions = conditions.finish();
+    forget_foreign(&mut before.conditions, &conditions);
     let status = AgentPoolStatus {
         observed_generation: generation,
         desired: rollout.desired,
         ready: rollout.ready,
         updated: rollout.updated,
-        conditions: conditions.finish(),
+        conditions,
     };
     if status == before {
         return;
@@ -159,7 +167,10 @@ fn ready(snapshot: &Snapshot, name: &str, pool: &AgentPool, rollout: &Rollout) -
     Verdict::no("AgentsNotReady", format!("{} of {} agents serve; {why}", rollout.ready, rollout.desired))
 }
 
-fn progressing(rollout: &Rollout) -> Verdict {
+fn progressing(rollout: &Rollout, rolls_out: bool) -> Verdict {
+    if rolls_out {
+        return Verdict::yes("RollingOut", "The DaemonSet does not say yet what the AgentPool says.");
+    }
     if rollout.observed && rollout.updated >= rollout.desired {
         return Verdict::no("Complete", "All agents run as the AgentPool says.");
     }

@@ -8,8 +8,8 @@ use pagemesh_crds::{
 
 use super::action::{Action, Note, Precondition};
 use super::class::{self, Wanted};
-use super::conditions::{Conditions, Verdict, holds};
-use super::deletion;
+use super::conditions::{Conditions, Verdict, forget_foreign, holds};
+use super::deletion::{self, Deletion};
 use super::mesh::{Mesh, placement, share_bytes, size_in_force};
 use super::placement::{Change, Current, Need, change, first};
 use super::snapshot::RegionKey;
@@ -33,26 +33,30 @@ pub(crate) fn plan(mesh: &mut Mesh<'_>, key: &RegionKey, region: &Region, action
         uid: region.metadata.uid.clone().unwrap_or_default(),
         resource_version: region.metadata.resource_version.clone().unwrap_or_default(),
     };
-    let finalizer = region.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
+    let finalizers = region.metadata.finalizers.iter().flatten();
+    let (own, others): (Vec<&String>, Vec<&String>) = finalizers.partition(|name| *name == FINALIZER);
+    let finalizer = !own.is_empty();
     let deleting = region.metadata.deletion_timestamp.is_some();
     if deleting && !finalizer {
         return;
     }
     let (outcome, deletion) = if deleting {
-        let wait = deletion::wait(mesh, region);
-        if !wait.status {
-            actions.push(Action::SetRegionFinalizer { region: key.clone(), on, present: false });
-            return;
+        match deletion::look(mesh, region) {
+            Deletion::Ends(notes) => {
+                let others = others.into_iter().cloned().collect();
+                actions.push(Action::RemoveRegionFinalizer { region: key.clone(), on, others, notes });
+                return;
+            }
+            Deletion::Waits(wait) => (being_deleted(mesh, region), Some(wait)),
         }
-        (being_deleted(mesh, region), Some(wait))
     } else {
         if !finalizer {
-            actions.push(Action::SetRegionFinalizer { region: key.clone(), on: on.clone(), present: true });
+            actions.push(Action::AddRegionFinalizer { region: key.clone(), on: on.clone() });
         }
         (decide(mesh, key, region), None)
     };
 
-    let before = region.status.clone().unwrap_or_default();
+    let mut before = region.status.clone().unwrap_or_default();
     let generation = region.metadata.generation;
     let mut conditions = Conditions::new(&before.conditions, generation, mesh.snapshot.now);
     let mut notes = outcome.notes;
@@ -71,11 +75,13 @@ pub(crate) fn plan(mesh: &mut Mesh<'_>, key: &RegionKey, region: &Region, action
     {
         notes.push(Note { warning: false, reason: wait.reason, text: wait.message.clone() });
     }
+    let conditions = conditions.finish();
+    forget_foreign(&mut before.conditions, &conditions);
     let mut after = RegionStatus {
         observed_generation: generation,
         homes: outcome.placement.as_ref().map(words::agents).map(|agents| agents.len() as u16),
         placement: outcome.placement,
-        conditions: conditions.finish(),
+        conditions,
         ..seen(mesh, region)
     };
     if after == before {
@@ -108,39 +114,40 @@ fn seen(mesh: &Mesh<'_>, region: &Region) -> RegionStatus {
     RegionStatus { attachments: Some(attachments), nodes, ..RegionStatus::default() }
 }
 
-fn being_deleted(mesh: &Mesh<'_>, region: &Region) -> Outcome {
-    let placement = placement(region).cloned();
-    let lost = placement.as_ref().map(|placement| lost(mesh, placement)).unwrap_or_default();
-    Outcome {
-        ready: Verdict::no("Deleting", "The region is being deleted; nothing can attach to it any more."),
-        degraded: words::degraded(mesh, region, &lost, &BTreeSet::new()),
-        placement,
-        notes: Vec::new(),
+/// Who is attached goes on until it ends, also when a home has to go in the meantime. Nothing else changes any more.
+fn being_deleted(mesh: &mut Mesh<'_>, region: &Region) -> Outcome {
+    let ready = Verdict::no("Deleting", "The region is being deleted; nothing can attach to it any more.");
+    match placement(region).filter(|_| validate(region).is_ok()) {
+        Some(current) => {
+            let goal = Goal::as_it_is(mesh, region, current);
+            Outcome { ready, ..evolve(mesh, region, &goal, current) }
+        }
+        None => unchanged(mesh, region, ready),
     }
 }
 
 fn decide(mesh: &mut Mesh<'_>, key: &RegionKey, region: &Region) -> Outcome {
     match (validate(region), placement(region)) {
-        (Err(findings), placement) => invalid(mesh, region, &findings, placement),
+        (Err(findings), _) => unchanged(mesh, region, invalid(&findings)),
         (Ok(valid), None) => place(mesh, key, region, &valid),
-        (Ok(valid), Some(placement)) => evolve(mesh, region, &valid, placement),
+        (Ok(valid), Some(current)) => {
+            let goal = Goal::of(mesh, region, &valid, current);
+            evolve(mesh, region, &goal, current)
+        }
     }
 }
 
-fn invalid(
-    mesh: &Mesh<'_>,
-    region: &Region,
-    findings: &[FieldError],
-    placement: Option<&Placement>,
-) -> Outcome {
+fn invalid(findings: &[FieldError]) -> Verdict {
     let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    let lost = placement.map(|placement| lost(mesh, placement)).unwrap_or_default();
-    Outcome {
-        placement: placement.cloned(),
-        ready: Verdict::no("InvalidSpec", format!("The Region is not valid: {}.", findings.join("; "))),
-        degraded: words::degraded(mesh, region, &lost, &BTreeSet::new()),
-        notes: Vec::new(),
-    }
+    Verdict::no("InvalidSpec", format!("The Region is not valid: {}.", findings.join("; ")))
+}
+
+/// Leaves a region as it is.
+fn unchanged(mesh: &Mesh<'_>, region: &Region, ready: Verdict) -> Outcome {
+    let placement = placement(region).cloned();
+    let lost = placement.as_ref().map(|placement| lost(mesh, placement)).unwrap_or_default();
+    let degraded = words::degraded(mesh, region, &lost, &BTreeSet::new());
+    Outcome { placement, ready, degraded, notes: Vec::new() }
 }
 
 /// Gives a new region its place.
@@ -168,7 +175,7 @@ fn place(mesh: &mut Mesh<'_>, key: &RegionKey, region: &Region, valid: &ValidReg
 }
 
 /// Looks what is to change about a region that has its place.
-fn evolve(mesh: &mut Mesh<'_>, region: &Region, valid: &ValidRegion, current: &Placement) -> Outcome {
+fn evolve(mesh: &mut Mesh<'_>, region: &Region, goal: &Goal<'_>, current: &Placement) -> Outcome {
     let mut next = current.clone();
     let mut notes = Vec::new();
     let confirmations = Confirmations::of(mesh, region, current);
@@ -189,7 +196,6 @@ fn evolve(mesh: &mut Mesh<'_>, region: &Region, valid: &ValidRegion, current: &P
 
     let size_bytes = size_in_force(region, current);
     mesh.take_back(current, size_bytes);
-    let goal = Goal::of(mesh, region, valid, current, size_bytes);
     let mut problem = goal.problem.clone();
     // Publishing that a move is over and the next move in one go would hide from agents that the former was over.
     let at_rest = current.previous.is_empty() && confirmations.settled();
@@ -243,44 +249,47 @@ struct Steps {
 }
 
 impl<'r> Goal<'r> {
-    fn of(
-        mesh: &Mesh<'_>,
-        region: &'r Region,
-        valid: &ValidRegion,
-        current: &Placement,
-        size_bytes: u64,
-    ) -> Goal<'r> {
+    fn of(mesh: &Mesh<'_>, region: &'r Region, valid: &ValidRegion, current: &Placement) -> Goal<'r> {
         let spec = &region.spec;
-        let mut goal = Goal {
-            pool: pool(mesh, region, current),
-            size_bytes: class::wanted_bytes(region, valid).max(size_bytes),
+        let stay = Goal::as_it_is(mesh, region, current);
+        let goal = Goal {
+            pool: stay.pool.clone(),
+            size_bytes: class::wanted_bytes(region, valid).max(stay.size_bytes),
             homes: spec.homes.map(|homes| homes.max(1)),
-            homes_max: u16::MAX,
+            homes_max: class::homes_max(mesh, region).max(current.homes.len() as u16),
             // Both for a spec that has none and for one whose class has another by now.
-            coherence: spec.coherence.or(current.coherence).unwrap_or_default(),
+            coherence: spec.coherence.unwrap_or(stay.coherence),
             problem: None,
             region,
         };
         let more_homes = goal.homes.is_some_and(|homes| usize::from(homes) > current.homes.len());
-        if goal.size_bytes > size_bytes || more_homes {
-            match class::limit_of_homes(mesh, region, goal.size_bytes) {
-                Ok(limit) => goal.homes_max = limit,
-                Err(verdict) => {
-                    goal.stay(current, size_bytes);
-                    goal.problem = Some(verdict);
-                }
-            }
+        let more = goal.size_bytes > stay.size_bytes || more_homes;
+        let problem = if !mesh.snapshot.pools.contains_key(&goal.pool) {
+            Some(words::unknown_pool(&goal.pool))
+        } else if more {
+            class::check_more(mesh, region, goal.size_bytes).err()
+        } else {
+            None
+        };
+        match problem {
+            None => goal,
+            // How copies are kept is nobody else's concern.
+            Some(_) => Goal { coherence: goal.coherence, problem, ..stay },
         }
-        if !mesh.snapshot.pools.contains_key(&goal.pool) {
-            goal.stay(current, size_bytes);
-            goal.problem = Some(words::unknown_pool(&goal.pool));
-        }
-        goal
     }
 
-    fn stay(&mut self, current: &Placement, size_bytes: u64) {
-        self.size_bytes = size_bytes;
-        self.homes = Some(current.homes.len() as u16);
+    /// To stay what it is, apart from homes that have to go.
+    fn as_it_is(mesh: &Mesh<'_>, region: &'r Region, current: &Placement) -> Goal<'r> {
+        let homes = current.homes.len() as u16;
+        Goal {
+            pool: pool(mesh, region, current),
+            size_bytes: size_in_force(region, current),
+            homes: Some(homes),
+            homes_max: homes,
+            coherence: current.coherence.unwrap_or_default(),
+            problem: None,
+            region,
+        }
     }
 
     fn need(&self) -> Need<'_> {
@@ -341,9 +350,7 @@ fn fits(mesh: &Mesh<'_>, placement: &Placement, size_bytes: u64) -> bool {
 /// Homes, present or former, that cannot be asked for their pages.
 fn lost(mesh: &Mesh<'_>, placement: &Placement) -> BTreeSet<String> {
     let homes = placement.homes.iter().chain(&placement.previous);
-    let alive = |home: &Home| {
-        mesh.is_home(home) && mesh.agents.get(home.agent.as_str()).is_some_and(|facts| facts.alive)
-    };
+    let alive = |home: &Home| mesh.is_home(home) && mesh.is_alive(&home.agent);
     homes.filter(|home| !alive(home)).map(|home| home.agent.clone()).collect()
 }
 

@@ -23,7 +23,8 @@ fn daemon_set(spec: Value) -> Result<Value, String> {
         Action::SetPoolStatus { .. }
         | Action::AdoptAgent { .. }
         | Action::ReportAgent { .. }
-        | Action::SetRegionFinalizer { .. }
+        | Action::AddRegionFinalizer { .. }
+        | Action::RemoveRegionFinalizer { .. }
         | Action::SetRegionStatus { .. } => None,
     });
     match set {
@@ -88,7 +89,7 @@ fn pods_are_what_agents_need() {
     assert_eq!(
         args.join(" "),
         "--kubernetes --name $(NODE_NAME) --namespace $(POD_NAMESPACE) --pod-name $(POD_NAME) --pool fast \
-         --listen 0.0.0.0:7400 --advertise $(POD_IP):7400 --http 0.0.0.0:7480 --dir /run/pagemesh \
+         --listen [::]:7400 --advertise $(POD_IP) --http [::]:7480 --dir /run/pagemesh \
          --memory-dir /run/pagemesh/memory --memory 1Gi --shards 3 --socket-mode 0666 --hand-over 60 --log debug \
          --log-format human"
     );

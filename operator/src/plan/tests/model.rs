@@ -124,6 +124,29 @@ impl Model {
         Arc::make_mut(&mut self.snapshot.regions).insert(key.clone(), Arc::new(region));
     }
 
+    /// As of the API server: an object that is being deleted is gone with its last finalizer.
+    pub(super) fn set_finalizers(&mut self, key: &RegionKey, finalizers: Vec<String>) {
+        let mut object = self.region(key).clone();
+        object.metadata = self.bumped(&object.metadata);
+        let regions = Arc::make_mut(&mut self.snapshot.regions);
+        if finalizers.is_empty() && object.metadata.deletion_timestamp.is_some() {
+            regions.remove(key);
+            return;
+        }
+        object.metadata.finalizers = Some(finalizers);
+        regions.insert(key.clone(), Arc::new(object));
+    }
+
+    /// Somebody else says something in a region's conditions.
+    pub(super) fn say(&mut self, key: &RegionKey, type_: &str) {
+        let mut object = self.region(key).clone();
+        object.metadata = self.bumped(&object.metadata);
+        let condition = Condition { type_: type_.into(), ..ready("True", "Foreign") };
+        assert!(is_foreign(&condition));
+        object.status.get_or_insert_default().conditions.push(condition);
+        Arc::make_mut(&mut self.snapshot.regions).insert(key.clone(), Arc::new(object));
+    }
+
     pub(super) fn region(&self, key: &RegionKey) -> &Region {
         &self.snapshot.regions[key]
     }
@@ -203,6 +226,8 @@ impl Model {
                     let (key, revision) = (child.key(), self.version.to_string());
                     let children = Arc::make_mut(&mut self.snapshot.children);
                     let rollout = children.get(&key).and_then(|view| view.rollout.clone());
+                    // What is seen of it is of the time before.
+                    let rollout = rollout.map(|rollout| Rollout { observed: false, ..rollout });
                     let view = ChildView { revision: revision.clone(), rollout };
                     children.insert(key.clone(), Arc::new(view));
                     self.snapshot.written.insert(key, Written { content: *content, revision });
@@ -232,18 +257,16 @@ impl Model {
                 Action::ReportAgent { uid, findings, .. } => {
                     self.snapshot.reported.insert(uid.clone(), findings.clone());
                 }
-                Action::SetRegionFinalizer { region, on, present } => {
-                    let mut object = self.region(region).clone();
-                    check(&object.metadata, on);
-                    object.metadata = self.bumped(&object.metadata);
-                    object.metadata.finalizers = present.then(|| vec![FINALIZER.to_owned()]);
+                Action::AddRegionFinalizer { region, on } => {
+                    check(&self.region(region).metadata, on);
+                    let mut finalizers = self.region(region).metadata.finalizers.clone().unwrap_or_default();
+                    finalizers.push(FINALIZER.to_owned());
                     written.insert(region.clone(), ());
-                    let regions = Arc::make_mut(&mut self.snapshot.regions);
-                    if !present && object.metadata.deletion_timestamp.is_some() {
-                        regions.remove(region);
-                    } else {
-                        regions.insert(region.clone(), Arc::new(object));
-                    }
+                    self.set_finalizers(region, finalizers);
+                }
+                Action::RemoveRegionFinalizer { region, on, others, .. } => {
+                    check(&self.region(region).metadata, on);
+                    self.set_finalizers(region, others.clone());
                 }
                 Action::SetRegionStatus { region, on, status, .. } => {
                     let mut object = self.region(region).clone();
@@ -251,7 +274,10 @@ impl Model {
                         check(&object.metadata, on);
                     }
                     object.metadata = self.bumped(&object.metadata);
-                    object.status = Some((**status).clone());
+                    let mut status = (**status).clone();
+                    let before = object.status.take().unwrap_or_default();
+                    status.conditions.extend(before.conditions.into_iter().filter(is_foreign));
+                    object.status = Some(status);
                     Arc::make_mut(&mut self.snapshot.regions).insert(region.clone(), Arc::new(object));
                 }
             }
@@ -262,6 +288,11 @@ impl Model {
         self.version += 1;
         ObjectMeta { resource_version: Some(self.version.to_string()), ..metadata.clone() }
     }
+}
+
+/// Whether a condition is not the operator's. Server-side apply leaves those as they are.
+fn is_foreign(condition: &Condition) -> bool {
+    !["Ready", "Degraded", "Deleting"].contains(&condition.type_.as_str())
 }
 
 fn check(metadata: &ObjectMeta, on: &Precondition) {

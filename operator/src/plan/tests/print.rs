@@ -36,7 +36,13 @@ fn write(text: &mut String, action: &Action) -> std::fmt::Result {
             writeln!(text, "report")?;
             write_notes(text, notes)
         }
-        Action::SetRegionFinalizer { .. } => writeln!(text, "{}", action.name()),
+        Action::AddRegionFinalizer { .. } => writeln!(text, "{}", action.name()),
+        Action::RemoveRegionFinalizer { others, notes, .. } => {
+            let left =
+                if others.is_empty() { String::new() } else { format!(", leave {}", others.join(" ")) };
+            writeln!(text, "{}{left}", action.name())?;
+            write_notes(text, notes)
+        }
         Action::SetRegionStatus { status, publishes, can_wait, notes, .. } => {
             let how = if *can_wait { " (can wait)" } else { "" };
             match (&status.placement, publishes) {

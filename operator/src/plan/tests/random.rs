@@ -210,19 +210,22 @@ impl World {
         // Also those that are being deleted: their memory is taken until they are gone.
         for region in self.model.snapshot.regions.keys() {
             let Some(placement) = self.model.placement(region) else { continue };
-            let size = placement.size.as_ref().unwrap().bytes().unwrap();
             for agent in self.agents() {
-                let slots = |homes: &[Home]| {
-                    let own = homes.iter().filter(|home| {
-                        let status = self.model.snapshot.agents[&home.agent].status.as_ref().unwrap();
-                        home.agent == agent && home.incarnation == status.incarnation
-                    });
-                    own.count() as u64 * size.div_ceil(homes.len().max(1) as u64)
-                };
-                let bytes = slots(&placement.homes).max(slots(&placement.previous));
-                *promised.entry(agent).or_default() += bytes;
+                let (home, former_home) = self.shares(placement, &agent);
+                *promised.entry(agent).or_default() += home.max(former_home);
             }
         }
         promised
+    }
+
+    /// What a region takes of an agent's memory as a home, and as one that was a home until now.
+    pub(super) fn shares(&self, placement: &Placement, agent: &str) -> (u64, u64) {
+        let size = placement.size.as_ref().unwrap().bytes().unwrap();
+        let incarnation = &self.model.snapshot.agents[agent].status.as_ref().unwrap().incarnation;
+        let share = |homes: &[Home]| {
+            let own = homes.iter().filter(|home| home.agent == agent && home.incarnation == *incarnation);
+            own.count() as u64 * size.div_ceil(homes.len().max(1) as u64)
+        };
+        (share(&placement.homes), share(&placement.previous))
     }
 }

@@ -202,6 +202,13 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
                 args.get("class").map(ToOwned::to_owned).or(spec.region_class_name.take());
             spec.agent_pool_name = args.get("pool").map(ToOwned::to_owned).or(spec.agent_pool_name.take());
         }),
+        "finalizers" => {
+            let add = args.list("add");
+            let before = model.region(&key(name)).metadata.finalizers.clone().unwrap_or_default();
+            model.set_finalizers(&key(name), before.into_iter().chain(add).collect());
+        }
+        "condition" => model.say(&key(name), args.get("type")?),
+        "new-leader" => model.snapshot.former_ids.clear(),
         "delete" => model.delete_region(&key(name)),
         "confirm" => {
             let key = key(name);
