@@ -13,6 +13,7 @@ use pagemesh_agent::config::{Me, Objects};
 use pagemesh_agent::control::Control;
 use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
+use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::Metrics;
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
@@ -81,7 +82,7 @@ pub(crate) struct Pages {
 
 impl Pages {
     pub(crate) async fn start(args: &RunArgs, readiness: Readiness, why_not_yet: &str) -> Result<Pages> {
-        let listener = TcpListener::bind(args.http).await;
+        let listener = TcpListener::bind(&*candidates(args.http)).await;
         let listener =
             listener.with_context(|| format!("cannot listen on {}: choose another --http", args.http))?;
         let address = listener.local_addr()?;
@@ -209,8 +210,8 @@ impl Agent {
     }
 
     /// Ends all attachments, then gives back all that is here of regions that others home. What is left at the deadline
-    /// stays with this agent, and so goes with it.
-    pub(crate) async fn leave(&mut self, deadline: Instant) {
+    /// stays with this agent, and so goes with it. Returns whether nothing was.
+    pub(crate) async fn leave(&mut self, deadline: Instant) -> bool {
         let control = Arc::clone(&self.control);
         control.stop_admitting();
         control.end_attachments();
@@ -222,7 +223,7 @@ impl Agent {
             let _ = changes.wait_for(|_| control.leaving() == 0).await;
         };
         match timeout_at(deadline, self.serve_until(leave)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => warn!("left what was here without taking leave: {error:#}"),
             Err(_) => {
                 warn!(
@@ -231,6 +232,7 @@ impl Agent {
                 );
             }
         }
+        false
     }
 
     /// Ends it. First nobody talks to the shards any more, then they end, then what they worked on goes.

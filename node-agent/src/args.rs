@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
@@ -72,9 +72,10 @@ pub(crate) struct RunArgs {
     /// On Kubernetes: the AgentPool that this agent belongs to.
     #[arg(long, requires = "kubernetes", default_value = AGENT_POOL_DEFAULT, value_parser = nonempty)]
     pool: String,
-    /// On Kubernetes: where peers reach this agent, as it is told to them; IPv6 in brackets.
+    /// On Kubernetes: where peers reach this agent, as it is told to them: an IP address, or one with a port (then IPv6 in
+    /// brackets) where that is not the port of --listen.
     #[arg(long, value_name = "ADDR", requires = "kubernetes", value_parser = reachable)]
-    advertise: Option<SocketAddr>,
+    advertise: Option<Advertise>,
     /// Runtime directory of this agent alone: agent.sock, and agent.json once it is up.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
@@ -144,7 +145,8 @@ impl RunArgs {
                 let (name, namespace) = (self.name.clone(), namespace.clone());
                 let (pod_name, pool) = (pod_name.clone(), pool.clone());
                 let identity = AgentIdentity { name, namespace, pod_name, pool };
-                Source::Kubernetes { identity, advertise: *advertise }
+                let port = advertise.port.unwrap_or(self.listen.port());
+                Source::Kubernetes { identity, advertise: SocketAddr::new(advertise.ip, port) }
             }
             (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => {
                 unreachable!("clap asks for all of the one or all of the other")
@@ -171,11 +173,25 @@ fn nonempty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("is empty".into()) } else { Ok(text.into()) }
 }
 
-fn reachable(text: &str) -> Result<SocketAddr, String> {
-    let wanted =
-        "write an IP address that peers can reach, and a port, such as 10.0.0.1:7400 or [fd00::1]:7400";
-    let address: SocketAddr = text.parse().map_err(|_| wanted.to_owned())?;
-    if address.ip().is_unspecified() || address.port() == 0 {
+/// Where peers reach an agent; without a port, it is that of `--listen`.
+#[derive(Clone, Copy, Debug)]
+struct Advertise {
+    ip: IpAddr,
+    port: Option<u16>,
+}
+
+fn reachable(text: &str) -> Result<Advertise, String> {
+    let wanted = "write an IP address that peers can reach, such as 10.0.0.1 or fd00::1, or one with a port, such as \
+                  10.0.0.1:7400 or [fd00::1]:7400";
+    // Kubernetes gives a pod its IPv6 address without brackets, so an address alone must do.
+    let address = match text.parse() {
+        Ok(ip) => Advertise { ip, port: None },
+        Err(_) => {
+            let address: SocketAddr = text.parse().map_err(|_| wanted.to_owned())?;
+            Advertise { ip: address.ip(), port: Some(address.port()) }
+        }
+    };
+    if address.ip.is_unspecified() || address.port == Some(0) {
         return Err(wanted.into());
     }
     Ok(address)
@@ -227,13 +243,20 @@ mod tests {
         let Source::Kubernetes { identity, advertise } = run.source() else { panic!("{run:?}") };
         assert_eq!((identity.name.as_str(), identity.pool.as_str()), ("n", "fast"));
         assert_eq!((advertise.port(), run.memory, run.hand_over), (7400, Some(1 << 30), 300));
+        for (alone, ip) in [("fd00::1", "fd00::1"), ("10.0.0.1", "10.0.0.1")] {
+            let text = format!("{ON_KUBERNETES} --listen [::]:7401 --advertise {alone}");
+            let run = parse(&text).unwrap().run.unwrap();
+            let Source::Kubernetes { advertise, .. } = run.source() else { panic!("{run:?}") };
+            assert_eq!(advertise, SocketAddr::new(ip.parse().unwrap(), 7401));
+        }
         for bad in [
             ON_KUBERNETES.to_owned(),
             format!("{ON_KUBERNETES} --advertise 10.0.0.1:7400 --id 1"),
             format!("{ON_KUBERNETES} --advertise 10.0.0.1:7400 --objects o"),
             format!("{ON_KUBERNETES} --advertise 0.0.0.0:7400"),
             format!("{ON_KUBERNETES} --advertise 10.0.0.1:0"),
-            format!("{ON_KUBERNETES} --advertise fd00::1:7400"),
+            format!("{ON_KUBERNETES} --advertise ::"),
+            format!("{ON_KUBERNETES} --advertise node-a"),
             format!("{} --advertise 10.0.0.1:7400", RUN.join(" ")),
             format!("{} --namespace s", RUN.join(" ")),
         ] {

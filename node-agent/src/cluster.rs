@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use nix::sys::statvfs::statvfs;
-use pagemesh_agent::config::{Api, OwnAgent};
+use pagemesh_agent::config::OwnAgent;
 use pagemesh_agent::http::Standing;
 use pagemesh_agent::kubernetes::{self, AgentIdentity, Lent, Stage, StatusMaker};
 use pagemesh_agent::observe::Observation;
@@ -25,15 +25,20 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What this agent tells Kubernetes.
 pub(crate) struct Cluster {
-    client: Client,
     maker: StatusMaker,
     pub(crate) stage: Stage,
     pub(crate) preflight: Vec<Finding>,
     pub(crate) observation: Observation,
     memory_dir: PathBuf,
     memory: Option<u64>,
+    /// What is not free for regions of this life: [`Dirs::held_bytes`].
+    ///
+    /// [`Dirs::held_bytes`]: pagemesh_agent::instance::Dirs::held_bytes
+    pub(crate) held_bytes: u64,
     status: watch::Sender<AgentStatus>,
     pub(crate) own: watch::Sender<OwnAgent>,
+    /// UID of the agent's object; empty until it is known to be there.
+    pub(crate) uid: watch::Receiver<String>,
     /// The API server refuses to hear this agent.
     pub(crate) outcast: watch::Receiver<bool>,
     /// Writes the status; the Lease.
@@ -48,36 +53,31 @@ impl Cluster {
         args: &RunArgs,
     ) -> Cluster {
         let (status, statuses) = watch::channel(AgentStatus::default());
-        let own = watch::Sender::new(OwnAgent { present: true, id: None });
+        let own = watch::Sender::new(OwnAgent { present: true, ..OwnAgent::default() });
+        let (tell_uid, uid) = watch::channel(String::new());
         let (cast_out, outcast) = watch::channel(false);
         let mut writers = JoinSet::new();
-        let (reporting, owned) = (client.clone(), own.subscribe());
+        let (owned, told_uid) = (own.subscribe(), uid.clone());
         writers.spawn(async move {
-            let uid = kubernetes::declare(&reporting, &identity).await;
+            kubernetes::declare(&client, &identity, &tell_uid).await;
             let mut lease = JoinSet::new();
-            lease.spawn(kubernetes::renew(reporting.clone(), identity.clone(), uid));
-            kubernetes::report(reporting, identity, statuses, owned, cast_out).await;
+            lease.spawn(kubernetes::renew(client.clone(), identity.clone(), told_uid));
+            kubernetes::report(client, identity, statuses, owned, cast_out, tell_uid).await;
         });
         Cluster {
-            client,
             maker,
             stage: Stage::PreflightFailed,
             preflight: Vec::new(),
             observation: Observation::default(),
             memory_dir: args.memory_dir.clone(),
             memory: args.memory,
+            held_bytes: 0,
             status,
             own,
+            uid,
             outcast,
             writers,
         }
-    }
-
-    /// Waits for the agent's number, from which on the API server is followed.
-    pub(crate) async fn wait_for_id(&mut self, identity: &AgentIdentity) -> (u16, Api) {
-        let mut api = Api::start(self.client.clone());
-        let id = api.wait_for_id(&identity.name).await;
-        (id, api)
     }
 
     /// Says why the agent does not serve yet.
@@ -113,7 +113,7 @@ impl Cluster {
         });
     }
 
-    /// What is told to be lent, or else all of the tmpfs.
+    /// What is told to be lent, or else all of the tmpfs, without what was in use there before.
     fn lent(&self) -> Option<Lent> {
         let resident_bytes =
             self.observation.regions.iter().filter_map(|r| r.open).map(|o| o.resident_bytes).sum();
@@ -121,7 +121,7 @@ impl Cluster {
             let filesystem = statvfs(&self.memory_dir).ok()?;
             Some(filesystem.blocks() * filesystem.fragment_size())
         })?;
-        Some(Lent { bytes, resident_bytes })
+        Some(Lent { bytes: bytes.saturating_sub(self.held_bytes), resident_bytes })
     }
 
     /// Tells what there is at the end, if the API server takes it soon.

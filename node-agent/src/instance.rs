@@ -34,6 +34,19 @@ pub enum DirError {
         /// Why.
         source: io::Error,
     },
+    /// Less is to be lent than what programs hold of an earlier life.
+    #[error(
+        "programs that attached to an earlier agent of this node still hold {held_bytes} bytes of the memory in {dir}, more \
+         than the {lent_bytes} that are to be lent now: end these programs, or lend more"
+    )]
+    TooFull {
+        /// The directory.
+        dir: PathBuf,
+        /// What they hold.
+        held_bytes: u64,
+        /// What is to be lent.
+        lent_bytes: u64,
+    },
     /// It cannot be made or used.
     #[error("cannot use the directory {dir}: {source}")]
     Io {
@@ -65,6 +78,7 @@ pub struct Info {
 #[derive(Debug)]
 pub struct Dirs {
     dir: PathBuf,
+    held_bytes: u64,
     // The locks go with the descriptors, however the agent ends.
     _locks: [File; 2],
 }
@@ -83,6 +97,7 @@ impl Dirs {
         let (dir, memory_dir) = (absolute(dir)?, absolute(memory_dir)?);
         let lock = make_and_lock(&dir)?;
         let mounting = |source| DirError::Mount { dir: memory_dir.clone(), source };
+        let using = |source| DirError::Io { dir: memory_dir.clone(), source };
         if let Some(bytes) = lent_bytes {
             make(&memory_dir)?;
             memory::mount_on(&memory_dir, bytes).map_err(mounting)?;
@@ -93,15 +108,29 @@ impl Dirs {
         } else {
             make_and_lock(&memory_dir)?
         };
-        let dirs = Dirs { dir, _locks: [lock, memory_lock] };
+        let mut dirs = Dirs { dir, held_bytes: 0, _locks: [lock, memory_lock] };
         dirs.clear();
-        remove_region_files(&memory_dir)
-            .map_err(|source| DirError::Io { dir: memory_dir.clone(), source })?;
+        remove_region_files(&memory_dir).map_err(using)?;
+        // Files without a name that programs still have mapped.
+        dirs.held_bytes = memory::used_bytes(&memory_dir).map_err(using)?;
         // What was left there could have been more than is lent now.
-        if let Some(bytes) = lent_bytes {
-            memory::resize(&memory_dir, bytes).map_err(mounting)?;
+        if let Some(lent_bytes) = lent_bytes {
+            memory::resize(&memory_dir, lent_bytes).map_err(|error| match error.raw_os_error() {
+                // What the kernel says of a tmpfs that is fuller than that.
+                Some(libc::EINVAL) => {
+                    DirError::TooFull { dir: memory_dir.clone(), held_bytes: dirs.held_bytes, lent_bytes }
+                }
+                Some(_) | None => mounting(error),
+            })?;
         }
         Ok(dirs)
+    }
+
+    /// Bytes of the memory that were in use when the directories were taken, and so are not free for regions: most often
+    /// programs hold them that attached to an earlier agent.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// Where programs attach.

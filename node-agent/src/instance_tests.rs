@@ -1,3 +1,7 @@
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
 use super::*;
 
 /// A directory that goes when the test ends.
@@ -79,4 +83,33 @@ fn the_announcement_is_whole_and_goes_with_the_agent() {
     );
     drop(dirs);
     assert_eq!(names(&scratch.0), Vec::<String>::new());
+}
+
+#[test]
+fn what_programs_still_hold_is_not_lent_again() {
+    // A mount table of this thread's own.
+    match unshare(CloneFlags::CLONE_NEWNS) {
+        Ok(()) => {}
+        Err(Errno::EPERM) => return eprintln!("not shown: to mount a tmpfs takes CAP_SYS_ADMIN"),
+        Err(errno) => panic!("{errno}"),
+    }
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    let scratch = Scratch::new("held");
+    let (dir, memory) = (scratch.0.join("run"), scratch.0.join("memory"));
+    let take = |lent_bytes| Dirs::take(&dir, &memory, Some(lent_bytes));
+    assert_eq!(take(16 << 20).unwrap().held_bytes(), 0);
+    let path = memory.join("region-default.table");
+    fs::write(&path, vec![1; 70 << 20]).unwrap();
+    let held = File::open(&path).unwrap();
+
+    assert_eq!(take(16 << 20).unwrap().held_bytes(), 70 << 20);
+    // There is room for 64 MiB of headers, too.
+    let error = take(4 << 20).unwrap_err();
+    let held_bytes = 70 << 20;
+    assert!(matches!(error, DirError::TooFull { held_bytes: held, .. } if held == held_bytes), "{error}");
+    assert!(error.to_string().contains("end these programs, or lend more"), "{error}");
+    drop(held);
+    assert_eq!(take(4 << 20).unwrap().held_bytes(), 0);
+    // Else the directory could not be removed.
+    umount2(&memory, MntFlags::MNT_DETACH).unwrap();
 }

@@ -13,6 +13,7 @@ pub mod handover;
 pub mod http;
 pub mod instance;
 pub mod kubernetes;
+pub mod listen;
 pub mod memory;
 pub mod metrics;
 pub mod observe;

@@ -3,6 +3,7 @@
 mod agent;
 mod args;
 mod cluster;
+mod goodbye;
 mod on_files;
 mod on_kubernetes;
 

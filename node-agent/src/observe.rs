@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use crate::control::{Attached, Control, RegionState, Survey, survey};
 
@@ -36,25 +37,40 @@ impl Observation {
     }
 }
 
-/// Looks once. A shard that does not answer leaves the observation without what it holds.
-pub async fn look(control: &Control) -> Observation {
+/// Looks once.
+///
+/// # Errors
+///
+/// The numbers of the shards that did not answer in time. What is known without them is no observation: that they did not
+/// say what they hold does not mean that they hold nothing.
+pub async fn look(control: &Control) -> Result<Observation, Vec<usize>> {
     // In this order: commands are taken up in order, so the shards' answers are of this state or a later one.
     let regions = control.regions();
     let attached = control.attachments().into_iter().map(|(_, attached)| attached).collect();
-    let survey = survey(control).await.unwrap_or_default();
-    Observation { regions, attached, survey }
+    let survey = survey(control).await?;
+    Ok(Observation { regions, attached, survey })
 }
 
-/// Looks for ever, and has closed what nobody needs any more.
+/// Looks for ever, and has closed what nobody needs any more. While a shard does not answer, the last observation stays.
 pub async fn observe(control: Arc<Control>, publish: watch::Sender<Observation>) {
     let mut changes = control.changes();
+    let mut told = Vec::new();
     loop {
         changes.mark_unchanged();
         control.tidy(Instant::now());
-        let observation = look(&control).await;
-        control.note_settled(&observation.survey);
-        let every = if observation.is_quiet() && control.leaving() == 0 { EVERY } else { SOON };
-        publish.send_replace(observation);
+        let (every, silent) = match look(&control).await {
+            Ok(observation) => {
+                control.note_survey(&observation.survey, Instant::now());
+                let every = if observation.is_quiet() && control.leaving() == 0 { EVERY } else { SOON };
+                publish.send_replace(observation);
+                (every, Vec::new())
+            }
+            Err(silent) => (EVERY, silent),
+        };
+        if silent != told {
+            warn!(?silent, "shards that do not answer");
+        }
+        told = silent;
         sleep(PAUSE_MIN).await;
         // Either way it is time to look.
         let _ = timeout(every, changes.changed()).await;

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path) -> Result<()> {
         // Whoever is in a hurry says so twice.
         let deadline = Instant::now() + Duration::from_secs(args.hand_over.into());
         tokio::select! {
-            () = agent.leave(deadline) => {}
+            _ = agent.leave(deadline) => {}
             signal = signals.next() => info!("ending at once: {signal}"),
         }
     }

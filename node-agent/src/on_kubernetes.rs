@@ -1,5 +1,6 @@
 //! An agent that Kubernetes tells what to serve, and that tells Kubernetes of itself.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Client;
-use pagemesh_agent::config::{Life, Me, Objects, OwnAgent};
-use pagemesh_agent::handover::{HandOver, hand_over};
+use pagemesh_agent::config::{Api, Life, Me, OwnAgent};
 use pagemesh_agent::http::{Readiness, Standing};
 use pagemesh_agent::instance::{DirError, Dirs};
 use pagemesh_agent::kubernetes::{AgentIdentity, Stage, StatusMaker};
@@ -16,22 +16,16 @@ use pagemesh_agent::observe::look;
 use pagemesh_agent::preflight::{self, Finding, Level};
 use pagemesh_protocol::AgentId;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
-use tracing::{error, info, warn};
+use tokio::time::sleep;
+use tracing::{error, info};
 
 use crate::agent::{Agent, Pages, Signals, incarnation, shard_count, shown};
 use crate::args::RunArgs;
 use crate::cluster::Cluster;
+use crate::goodbye::{Leaver, say_goodbye};
 
 /// Before a node that cannot serve is looked at again.
 const PREFLIGHT_EVERY: Duration = Duration::from_secs(30);
-
-/// How long nobody may be ready to take over before there is nobody: in an update the next agent starts while this one ends,
-/// and its pod is ready a moment before its object says so.
-const ALONE_MAX: Duration = Duration::from_secs(15);
-
-/// What leaving takes at least, however late the hand-over was done.
-const LEAVE_MIN: Duration = Duration::from_secs(5);
 
 /// Serves until a signal comes and others have taken over, or a part fails.
 pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: SocketAddr) -> Result<()> {
@@ -42,15 +36,20 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
     let pages = Pages::start(args, Readiness::Alone, "the agent is starting").await?;
     let incarnation = incarnation()?;
     let maker = StatusMaker::new(advertise, shown(incarnation), identity.pod_name.clone(), shard_count(args));
+    let mut api = Api::start(client.clone());
     let mut cluster = Cluster::new(client, identity.clone(), maker, args);
+    let (own, mut uid) = (cluster.own.clone(), cluster.uid.clone());
 
+    // Whoever deletes the agent's object while it waits must not have it wait for ever.
     let dirs = tokio::select! {
         dirs = pass_preflight(args, &pages, &mut cluster) => dirs?,
+        never = follow_own(&mut uid, &mut api, &identity.name, &own) => match never {},
         signal = signals.next() => return bye(signal),
     };
+    cluster.held_bytes = dirs.held_bytes();
     cluster.stand(&pages, Stage::WaitingForId);
-    let (id, api) = tokio::select! {
-        found = cluster.wait_for_id(&identity) => found,
+    let id = tokio::select! {
+        id = wait_for_id(&mut uid, &mut api, &identity.name, &own) => id,
         signal = signals.next() => return bye(signal),
     };
     info!(id, incarnation = shown(incarnation), "the operator has given this agent its number");
@@ -63,10 +62,13 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
     cluster.stage = Stage::Serving;
 
     let life = Life { name: identity.name, incarnation: shown(incarnation) };
-    let result = serve(&mut agent, &mut cluster, &pages, &mut signals, id, &life, args).await;
+    let leaver = Leaver { life, pool: identity.pool };
+    let result = serve(&mut agent, &mut cluster, &pages, &mut signals, id, &leaver, args).await;
     info!("the agent ends: {}", if result.is_ok() { "it has said goodbye" } else { "a part has failed" });
     cluster.stage = if result.is_ok() { Stage::Stopped } else { Stage::Stopping };
-    cluster.observation = look(&agent.control).await;
+    if let Ok(observation) = look(&agent.control).await {
+        cluster.observation = observation;
+    }
     agent.end().await;
     cluster.farewell().await;
     result
@@ -84,7 +86,7 @@ async fn serve(
     pages: &Pages,
     signals: &mut Signals,
     id: u16,
-    life: &Life,
+    leaver: &Leaver,
     args: &RunArgs,
 ) -> Result<()> {
     let mut own = cluster.own.subscribe();
@@ -106,31 +108,38 @@ async fn serve(
 
     info!("the agent hands over, since it got {signal}");
     agent.control.stop_admitting();
-    cluster.stand_with(
-        pages,
-        Stage::Stopping,
-        Standing::Stopping(Arc::clone(&agent.control), Stage::Stopping.message().into()),
-    );
-    let deadline = Instant::now() + Duration::from_secs(args.hand_over.into());
-    let (mut objects, mut outcast) = (agent.objects(), cluster.outcast.clone());
-    let end = async {
-        tokio::select! {
-            leave_until = handed_over(&mut objects, life, deadline) => leave_until,
-            () = cast_out(&mut outcast) => {
-                warn!("the API server does not hear this agent any more, so nobody will take over: the agent goes");
-                Some(Instant::now())
-            }
-            signal = signals.next() => {
-                warn!("the agent goes at once, since it got {signal} again: pages that it homes go with it");
-                None
-            }
-            never = cluster.follow(&mut observed) => match never {},
-        }
-    };
-    if let Some(deadline) = agent.serve_until(end).await? {
-        agent.leave(deadline.max(Instant::now() + LEAVE_MIN)).await;
+    let stopping = Standing::Stopping(Arc::clone(&agent.control), Stage::Stopping.message().into());
+    cluster.stand_with(pages, Stage::Stopping, stopping);
+    say_goodbye(agent, cluster, signals, leaver, Duration::from_secs(args.hand_over.into())).await
+}
+
+/// Tells what becomes of the agent's object, from when it is there, for ever.
+async fn follow_own(
+    uid: &mut watch::Receiver<String>,
+    api: &mut Api,
+    name: &str,
+    own: &watch::Sender<OwnAgent>,
+) -> Infallible {
+    declared(uid).await;
+    api.follow_own(name, own).await
+}
+
+/// Waits for the agent's number, and tells what becomes of its object until then.
+async fn wait_for_id(
+    uid: &mut watch::Receiver<String>,
+    api: &mut Api,
+    name: &str,
+    own: &watch::Sender<OwnAgent>,
+) -> u16 {
+    declared(uid).await;
+    api.wait_for_id(name, own).await
+}
+
+/// Waits until the agent's object is there: before that its absence says nothing.
+async fn declared(uid: &mut watch::Receiver<String>) {
+    if uid.wait_for(|uid| !uid.is_empty()).await.is_err() {
+        std::future::pending::<()>().await;
     }
-    Ok(())
 }
 
 /// Returns when the agent's object has another number than this agent runs with.
@@ -141,56 +150,6 @@ async fn other_id(own: &mut watch::Receiver<OwnAgent>, id: u16) -> u16 {
         }
         if own.changed().await.is_err() {
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Returns when the API server refuses to hear this agent, as when its pool was deleted and its rights with it.
-async fn cast_out(outcast: &mut watch::Receiver<bool>) {
-    if outcast.wait_for(|outcast| *outcast).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Waits until no placement names this agent any more, at most until the deadline; until when it may then leave, if there
-/// is anybody to take leave of.
-async fn handed_over(
-    objects: &mut watch::Receiver<Arc<Objects>>,
-    life: &Life,
-    deadline: Instant,
-) -> Option<Instant> {
-    let mut told = HandOver::Done;
-    let mut alone_since = None;
-    loop {
-        let now = hand_over(&objects.borrow_and_update(), life);
-        let mut look_again = deadline;
-        match &now {
-            HandOver::Done => return Some(deadline),
-            HandOver::NobodyLeft => {
-                let alone_since: Instant = *alone_since.get_or_insert_with(Instant::now);
-                if alone_since.elapsed() >= ALONE_MAX {
-                    warn!(
-                        "nobody is ready to take over: the agent goes, and the pages that it homes go with it"
-                    );
-                    return None;
-                }
-                look_again = deadline.min(alone_since + ALONE_MAX);
-            }
-            HandOver::Waiting { regions, more } => {
-                alone_since = None;
-                if now != told {
-                    info!(?regions, more, "waiting for others to take over");
-                }
-            }
-        }
-        told = now;
-        let changed = tokio::time::timeout_at(look_again, objects.changed()).await;
-        if matches!(changed, Ok(Err(_))) || Instant::now() >= deadline {
-            error!(
-                ?told,
-                "the time to hand over is over: the agent goes, and the pages that it homes go with it"
-            );
-            return Some(deadline);
         }
     }
 }
@@ -228,7 +187,9 @@ fn examine(dir: &Path, memory_dir: &Path, lent: Option<u64>) -> Result<(Option<D
     let (dirs, trouble) = match Dirs::take(dir, memory_dir, lent) {
         Ok(dirs) => (Some(dirs), None),
         Err(taken @ DirError::Taken(_)) => return Err(taken.into()),
-        Err(trouble @ (DirError::Mount { .. } | DirError::Io { .. })) => (None, Some(trouble)),
+        Err(trouble @ (DirError::Mount { .. } | DirError::TooFull { .. } | DirError::Io { .. })) => {
+            (None, Some(trouble))
+        }
     };
     let mut findings = preflight::evaluate(&preflight::gather(memory_dir));
     findings.extend(trouble.map(|trouble| preflight::failure("directories", trouble.to_string())));

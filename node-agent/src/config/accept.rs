@@ -8,7 +8,7 @@ use pagemesh_crds::{FieldError, Object, ValidAgent, ValidRegion, validate, valid
 use pagemesh_protocol::RegionId;
 
 use super::follow::{check_agent, check_region};
-use super::{Declared, Me, Objects, Source, Sources, Unreadable};
+use super::{Declared, Deleting, Me, Objects, Source, Sources, Unreadable};
 
 /// Why a source was refused: one line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn accept(last: &Objects, sources: &Sources, me: &Me) -> (Objects, Vec<Refus
         }
     }
     let refused: BTreeSet<&str> = refusals.iter().map(|refusal| refusal.source.as_str()).collect();
-    keep(&mut next, last, |source| refused.contains(source));
+    keep(&mut next, last, sources, |source| refused.contains(source));
     // What stays comes before what is new: a new source does not unseat an object that another has in force.
     good.sort_by_key(|(source, objects)| !objects.iter().any(|object| is_from(last, object, source)));
     for (source, objects) in good {
@@ -85,7 +85,7 @@ pub fn accept(last: &Objects, sources: &Sources, me: &Me) -> (Objects, Vec<Refus
                 next.names.append(&mut own.names);
             }
             Err(refusal) => {
-                keep(&mut next, last, |name| name == source);
+                keep(&mut next, last, sources, |name| name == source);
                 refusals.push(refusal);
             }
         }
@@ -157,7 +157,7 @@ fn insert(objects: &mut Objects, object: Valid, source: &str) {
 /// Everything that a source and the last good state alone can tell.
 fn check_alone(name: &str, source: &Source, last: &Objects, me: &Me) -> Result<Vec<Valid>, Refusal> {
     let objects = source.objects.as_ref().map_err(|unreadable| {
-        let Unreadable { line, object, field, reason } = unreadable.clone();
+        let Unreadable { line, object, field, reason, deleting: _ } = unreadable.clone();
         Refusal { source: name.into(), line, object, field, reason }
     })?;
     let check = |object: &Object| {
@@ -223,9 +223,18 @@ fn conflict(next: &Objects, object: &Valid) -> Option<(&'static str, String)> {
 }
 
 /// Leaves in force what came from the sources that `refused` names, where nothing else has taken its place.
-fn keep(next: &mut Objects, last: &Objects, refused: impl Fn(&str) -> bool) {
+fn keep(next: &mut Objects, last: &Objects, sources: &Sources, refused: impl Fn(&str) -> bool) {
     let regions = last.regions.values().filter(|declared| declared.present && refused(&declared.source));
-    let regions = regions.map(|declared| (Valid::Region(declared.object.clone()), &declared.source));
+    let regions = regions.map(|Declared { object, source, .. }| {
+        let mut region = object.clone();
+        // Else whoever deletes it would wait for this agent for ever.
+        if let Some(Deleting { uid, generation }) = sources.get(source).and_then(Source::deleting)
+            && region.uid.as_ref() == Some(&uid)
+        {
+            (region.deleting, region.generation) = (true, region.generation.max(generation));
+        }
+        (Valid::Region(region), source)
+    });
     let agents = last.agents.values().filter(|declared| declared.present && refused(&declared.source));
     let agents = agents.map(|declared| (Valid::Agent(declared.object.clone()), &declared.source));
     for (object, source) in regions.chain(agents) {

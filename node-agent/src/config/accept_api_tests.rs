@@ -96,6 +96,38 @@ fn previous_homes_may_go_under_the_same_epoch_and_nothing_else_may_change() {
     }
 }
 
+/// Who deletes a region waits until every agent that has it knows.
+#[test]
+fn that_a_region_is_deleted_comes_into_force_even_if_the_rest_is_refused() {
+    let deleted = |mut region: Region| {
+        region.metadata.deletion_timestamp =
+            Some(serde_json::from_value("2026-01-01T00:00:00Z".into()).unwrap());
+        region.metadata.generation = Some(5);
+        region
+    };
+    let first = live("t", "u1", 2, &["node-0/11"], &[]);
+    let back = || live("t", "u1", 1, &["node-1/7"], &[]);
+    let state = |region: Region| {
+        let (objects, refusals) = follow_api(&[std::slice::from_ref(&first), &[region]]);
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        let (_, region) = objects.named("team", "t").unwrap();
+        (region.deleting, region.generation, region.placement.as_ref().unwrap().epoch)
+    };
+    assert_eq!(state(back()), (false, 4, 2));
+    assert_eq!(state(deleted(back())), (true, 5, 2));
+
+    // One that cannot even be read.
+    let (objects, _) = follow_api(&[std::slice::from_ref(&first)]);
+    for (uid, expected) in [("u1", (true, 5)), ("u2", (false, 4))] {
+        let deleting = Some(Deleting { uid: uid.into(), generation: 5 });
+        let unreadable = Unreadable { reason: "strange".into(), deleting, ..Unreadable::default() };
+        let source = Source { objects: Err(unreadable), version: 0 };
+        let (next, _) = accept(&objects, &Sources::from([("Region team/t".into(), source)]), &me());
+        let (_, region) = next.named("team", "t").unwrap();
+        assert_eq!((region.deleting, region.generation), expected);
+    }
+}
+
 #[test]
 fn a_region_that_is_gone_is_forgotten_and_does_not_come_back() {
     let one = || live("t", "u1", 5, &["node-0/11"], &[]);

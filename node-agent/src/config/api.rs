@@ -1,6 +1,7 @@
 //! Follows the API server. What it has said last stays in force while it is away, and watches are resumed when it is back.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +9,19 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
-use pagemesh_crds::{ANNOTATION_TRACEPARENT, Agent, AgentStatus, Region, RegionStatus};
+use pagemesh_crds::{ANNOTATION_TRACEPARENT, Agent, AgentStatus, CONDITION_READY, Region, RegionStatus};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::pause::jittered;
 
-use super::{InForce, Me, Objects, Source, Sources, Unreadable, of_api};
+use super::{Deleting, InForce, Me, Objects, Source, Sources, Unreadable, of_api};
 
 /// One change often comes with others: wait until they have paused.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -39,6 +41,10 @@ pub struct OwnAgent {
     pub present: bool,
     /// The number that it was given.
     pub id: Option<u16>,
+    /// The life that its status is of.
+    pub incarnation: Option<String>,
+    /// The reason of its condition `Ready`.
+    pub reason: Option<String>,
 }
 
 /// What the API server has, as far as it is known here.
@@ -73,17 +79,39 @@ impl Api {
     pub fn own(&self, name: &str) -> OwnAgent {
         let key = (String::new(), name.to_owned());
         let own = self.agents.known.get(&key);
-        let id = own.and_then(|own| own.as_ref().ok()).and_then(|own| own.spec.id);
-        OwnAgent { present: own.is_some(), id }
+        let readable = own.and_then(|own| own.as_ref().ok());
+        let status = readable.and_then(|own| own.status.as_ref());
+        let ready = status.and_then(|status| status.conditions.iter().find(|c| c.type_ == CONDITION_READY));
+        OwnAgent {
+            present: own.is_some(),
+            id: readable.and_then(|own| own.spec.id),
+            incarnation: status.and_then(|status| status.incarnation.clone()),
+            reason: ready.map(|ready| ready.reason.clone()),
+        }
     }
 
-    /// Waits until the agent of this name has been given a number and all else is known, too.
-    pub async fn wait_for_id(&mut self, name: &str) -> u16 {
+    /// Tells what becomes of the object of the agent of this name, for ever.
+    pub async fn follow_own(&mut self, name: &str, own: &watch::Sender<OwnAgent>) -> Infallible {
+        loop {
+            self.changed().await;
+            self.tell_own(name, own);
+        }
+    }
+
+    fn tell_own(&self, name: &str, own: &watch::Sender<OwnAgent>) {
+        let now = self.own(name);
+        own.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+    }
+
+    /// Waits until the agent of this name has been given a number and all else is known, too, and tells what becomes of its
+    /// object until then.
+    pub async fn wait_for_id(&mut self, name: &str, own: &watch::Sender<OwnAgent>) -> u16 {
         loop {
             if let Some(id) = self.own(name).id.filter(|_| self.regions.listed && self.agents.listed) {
                 return id;
             }
             self.changed().await;
+            self.tell_own(name, own);
         }
     }
 
@@ -120,8 +148,7 @@ impl Api {
                     break;
                 }
             }
-            let now = self.own(&name);
-            own.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+            self.tell_own(&name, &own);
             if in_force.take(&self.sources()) {
                 publish.send_replace(in_force.objects());
             }
@@ -132,7 +159,7 @@ impl Api {
 /// Namespace and name.
 type Key = (String, String);
 /// An object, or why it cannot be read: one that cannot must not hide the others.
-type Read<K> = Result<K, String>;
+type Read<K> = Result<K, Unreadable>;
 type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + Send>>;
 
 /// All objects of one kind.
@@ -227,7 +254,12 @@ where
 
     fn read(&self, object: DeserializeGuard<K>) -> (Key, Read<K>) {
         let key = key(&object);
-        (key, object.0.map(self.lean).map_err(|invalid| invalid.error))
+        let unreadable = |invalid: InvalidObject| Unreadable {
+            deleting: Deleting::of(&invalid.metadata),
+            reason: invalid.error,
+            ..Unreadable::default()
+        };
+        (key, object.0.map(self.lean).map_err(unreadable))
     }
 
     fn good(&self) -> impl Iterator<Item = &K> {
@@ -236,9 +268,8 @@ where
 
     fn bad(&self, kind: &str) -> impl Iterator<Item = (String, Source)> {
         self.known.iter().filter_map(move |((namespace, name), object)| {
-            let reason = object.as_ref().err()?.clone();
+            let unreadable = object.as_ref().err()?.clone();
             let name = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
-            let unreadable = Unreadable { reason, ..Unreadable::default() };
             Some((format!("{kind} {name}"), Source { objects: Err(unreadable), version: 0 }))
         })
     }
@@ -289,8 +320,8 @@ fn lean_agent(agent: Agent) -> Agent {
         generation: agent.metadata.generation,
         ..ObjectMeta::default()
     };
-    let AgentStatus { address, conditions, .. } = agent.status.unwrap_or_default();
-    let status = AgentStatus { address, conditions, ..AgentStatus::default() };
+    let AgentStatus { address, incarnation, conditions, .. } = agent.status.unwrap_or_default();
+    let status = AgentStatus { address, incarnation, conditions, ..AgentStatus::default() };
     Agent { metadata, spec: agent.spec, status: Some(status) }
 }
 

@@ -88,8 +88,10 @@ async fn what_was_known_stays_while_the_api_server_is_away() {
 
 #[tokio::test]
 async fn an_object_that_cannot_be_read_hides_no_other() {
+    let metadata =
+        json!({"name": "b", "uid": "u", "generation": 3, "deletionTimestamp": "2026-01-01T00:00:00Z"});
     let strange = json!({
-        "apiVersion": "pagemesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": "b"}, "spec": {"id": "one"},
+        "apiVersion": "pagemesh.io/v1alpha1", "kind": "Agent", "metadata": metadata, "spec": {"id": "one"},
     });
     let strange: DeserializeGuard<Agent> = serde_json::from_value(strange).unwrap();
     let list = vec![
@@ -102,7 +104,8 @@ async fn an_object_that_cannot_be_read_hides_no_other() {
     while !kind.next().await {}
     assert_eq!(kind.good().count(), 1);
     let bad: Vec<_> = kind.bad("Agent").collect();
-    let reason = &bad[0].1.objects.as_ref().unwrap_err().reason;
+    let Unreadable { reason, deleting, .. } = bad[0].1.objects.as_ref().unwrap_err();
+    assert_eq!(deleting, &Some(Deleting { uid: "u".into(), generation: 3 }));
     assert_eq!((bad.len(), bad[0].0.as_str()), (1, "Agent b"));
     assert!(reason.contains("u16"), "{reason}");
 }
@@ -122,12 +125,14 @@ fn of_an_object_only_what_is_used_is_kept() {
     let mut agent = Agent::new("a", AgentSpec::default());
     let status = AgentStatus {
         address: Some("10.0.0.1:1".into()),
+        incarnation: Some("7".into()),
         version: Some("1".into()),
         ..AgentStatus::default()
     };
     agent.status = Some(status);
     let status = lean_agent(agent).status.unwrap();
     assert_eq!((status.address.as_deref(), status.version), (Some("10.0.0.1:1"), None));
+    assert_eq!(status.incarnation.as_deref(), Some("7"));
 }
 
 #[test]

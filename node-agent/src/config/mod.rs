@@ -20,7 +20,7 @@ pub use changes::{Change, changes};
 pub use files::{Files, Text, read};
 pub use in_force::InForce;
 pub use objects::{Declared, Life, Objects, Part, Unplaced};
-pub use source::{Source, Sources, Unreadable, of_api, of_files};
+pub use source::{Deleting, Source, Sources, Unreadable, of_api, of_files};
 pub use watch::{ConfigError, Watch};
 
 use pagemesh_protocol::AgentId;

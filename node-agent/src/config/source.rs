@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use kube::api::ObjectMeta;
 use pagemesh_crds::{Agent, Object, ParseError, Region, parse_objects};
 
 use super::{Files, Text};
@@ -31,12 +32,45 @@ pub struct Unreadable {
     pub field: Option<String>,
     /// What is wrong.
     pub reason: String,
+    /// The region that it is, where that is known and it is being deleted.
+    pub deleting: Option<Deleting>,
+}
+
+/// That a region is being deleted, which must come into force even where nothing else of it can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleting {
+    /// Which region.
+    pub uid: String,
+    /// Its generation, which the deletion has raised.
+    pub generation: i64,
+}
+
+impl Deleting {
+    /// What metadata say.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Option<Deleting> {
+        metadata.deletion_timestamp.as_ref()?;
+        Some(Deleting { uid: metadata.uid.clone()?, generation: metadata.generation.unwrap_or_default() })
+    }
+}
+
+impl Source {
+    /// The region that it declares, if it is a region's own source and that is being deleted.
+    pub(super) fn deleting(&self) -> Option<Deleting> {
+        match &self.objects {
+            Ok(objects) => match &objects[..] {
+                [Object::Region(region)] => Deleting::of(&region.metadata),
+                _ => None,
+            },
+            Err(unreadable) => unreadable.deleting.clone(),
+        }
+    }
 }
 
 impl From<ParseError> for Unreadable {
     fn from(error: ParseError) -> Unreadable {
         let object = (error.document > 1).then(|| format!("document {}", error.document));
-        Unreadable { line: error.line, object, field: error.field, reason: error.reason }
+        Unreadable { line: error.line, object, field: error.field, reason: error.reason, deleting: None }
     }
 }
 

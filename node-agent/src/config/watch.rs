@@ -1,5 +1,6 @@
 //! Follows the objects directory.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,10 +8,11 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use pagemesh_crds::FieldError;
 use tokio::sync::{mpsc, watch};
-use tracing::error;
+use tracing::{error, warn};
 
-use super::{InForce, Me, Objects, of_files, read};
+use super::{Files, InForce, Me, Objects, Sources, of_files, read};
 
 /// Writers often take several steps (write, close, rename; one file, then the next): wait until they have paused.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -47,6 +49,8 @@ pub enum ConfigError {
 pub struct Watch {
     dir: PathBuf,
     in_force: InForce,
+    /// Files of which it was said what is ignored of them.
+    ignored: Ignored,
     /// The directory could not be read the last time.
     unreadable: bool,
     changed: mpsc::Receiver<()>,
@@ -78,12 +82,22 @@ impl Watch {
         let mut this = Watch {
             dir: dir.into(),
             in_force: InForce::new(me),
+            ignored: Ignored::default(),
             unreadable: false,
             changed,
             _watcher: watcher?,
         };
-        this.in_force.take(&of_files(&files));
+        this.take(&files);
         Ok(this)
+    }
+
+    /// Takes all files; whether anything is in force then that was not.
+    fn take(&mut self, files: &Files) -> bool {
+        let sources = of_files(files);
+        for Ignoring { source, object, field, reason } in self.ignored.news(&sources) {
+            warn!(source, object, field, reason, "what is declared there does nothing");
+        }
+        self.in_force.take(&sources)
     }
 
     /// What is in force.
@@ -109,7 +123,7 @@ impl Watch {
             match files.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 Ok(files) => {
                     self.unreadable = false;
-                    if self.in_force.take(&of_files(&files)) {
+                    if self.take(&files) {
                         publish.send_replace(self.in_force());
                     }
                 }
@@ -125,6 +139,40 @@ impl Watch {
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// What of a file does nothing where there is no Kubernetes.
+#[derive(Debug, PartialEq, Eq)]
+struct Ignoring {
+    source: String,
+    object: String,
+    field: String,
+    reason: String,
+}
+
+/// The files of which that has been said, by their versions.
+#[derive(Debug, Default)]
+struct Ignored(BTreeMap<String, u64>);
+
+impl Ignored {
+    /// What is to be said now: once for each change of a file.
+    fn news(&mut self, sources: &Sources) -> Vec<Ignoring> {
+        let before = std::mem::take(&mut self.0);
+        self.0 = sources.iter().map(|(name, source)| (name.clone(), source.version)).collect();
+        let mut news = Vec::new();
+        for (name, source) in sources.iter().filter(|(name, s)| before.get(*name) != Some(&s.version)) {
+            for object in source.objects.iter().flatten() {
+                let ignored = object.ignored_without_kubernetes();
+                news.extend(ignored.into_iter().map(|FieldError { field, reason }| Ignoring {
+                    source: name.clone(),
+                    object: object.describe(),
+                    field,
+                    reason,
+                }));
+            }
+        }
+        news
     }
 }
 

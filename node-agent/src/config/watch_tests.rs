@@ -24,6 +24,23 @@ fn reading_is_no_change() {
     }
 }
 
+#[test]
+fn what_does_nothing_is_said_once_for_each_change() {
+    let mut ignored = Ignored::default();
+    let mut news = |spec: &str| {
+        let text = format!(
+            "apiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: t}}\nspec: {{{spec}}}\n"
+        );
+        let sources = of_files(&Files::from([("a.yaml".to_owned(), Ok(text))]));
+        let told = ignored.news(&sources).into_iter();
+        told.map(|i| format!("{}, {}, {}", i.source, i.object, i.field)).collect::<Vec<_>>()
+    };
+    assert_eq!(news("size: 4Ki"), Vec::<String>::new());
+    assert_eq!(news("size: 4Ki, homes: 2"), ["a.yaml, Region default/t, spec.homes"]);
+    assert_eq!(news("size: 4Ki, homes: 2"), Vec::<String>::new());
+    assert_eq!(news("size: 4Ki, homes: 3"), ["a.yaml, Region default/t, spec.homes"]);
+}
+
 #[tokio::test]
 async fn a_change_of_the_directory_is_published() {
     let dir = std::env::temp_dir().join(format!("pagemesh-watch-test-{}", std::process::id()));

@@ -5,6 +5,7 @@
 
 mod admission;
 mod attachments;
+mod reach;
 mod regions;
 mod survey;
 
@@ -26,6 +27,7 @@ use crate::config::{Life, Me, Objects};
 use crate::shard::{AttachmentId, Command, ShardHandle};
 
 use attachments::Attachments;
+use reach::Reach;
 use regions::Regions;
 
 /// What attachments are told whose region is deleted.
@@ -44,6 +46,8 @@ pub struct RegionState {
     pub not_ready: Option<String>,
     /// Why this agent is not what the placement says that it is, if so.
     pub problem: Option<String>,
+    /// Why programs would wait for pages of it: homes that are not connected.
+    pub away: Option<String>,
     /// What there is of it here, if it is open.
     pub open: Option<OpenRegion>,
 }
@@ -63,6 +67,7 @@ struct State {
     objects: Arc<Objects>,
     regions: Regions,
     attachments: Attachments,
+    reach: Reach,
     stopping: bool,
 }
 
@@ -76,6 +81,7 @@ impl Control {
             objects: Arc::default(),
             regions: Regions::new(life, memory_dir),
             attachments: Attachments::default(),
+            reach: Reach::default(),
             stopping: false,
         };
         Control { me, shards, state: Mutex::new(state), changed: watch::Sender::new(0) }
@@ -136,7 +142,7 @@ impl Control {
         if state.stopping {
             return Err(Denied::Stopping);
         }
-        state.regions.admit(name, &state.objects, &self.shards)
+        state.regions.admit(name, &state.objects, &state.reach, &self.shards)
     }
 
     /// Lets nobody attach any more.
@@ -174,11 +180,13 @@ impl Control {
         self.lock().attachments.list()
     }
 
-    /// Begins to leave what nobody has needed here for a while. To be called now and then.
+    /// Begins to leave what nobody has needed here for a while, and tries again what could not be opened. To be called now
+    /// and then.
     pub fn tidy(&self, now: Instant) {
         let mut state = self.lock();
-        let attached = state.attachments.regions();
-        state.regions.tidy(now, &attached, &self.shards);
+        let state = &mut *state;
+        state.regions.tidy(now, &state.attachments.regions(), &self.shards);
+        state.regions.try_again(now, &state.objects, &self.shards);
     }
 
     /// Begins to leave every region of which this agent is no home.
@@ -192,15 +200,24 @@ impl Control {
         self.note_change();
     }
 
+    /// Whether nothing is here of regions that others home.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        !self.lock().regions.are_guests()
+    }
+
     /// Regions that are being left.
     #[must_use]
     pub fn leaving(&self) -> usize {
         self.lock().regions.leaving()
     }
 
-    /// Takes note of the epochs that have taken effect.
-    pub fn note_settled(&self, survey: &Survey) {
+    /// Takes note of the epochs that have taken effect, and of who is connected.
+    pub fn note_survey(&self, survey: &Survey, now: Instant) {
         let mut state = self.lock();
+        let state = &mut *state;
+        let others = state.objects.agents().map(|agent| AgentId(agent.id)).filter(|id| *id != self.me.id);
+        state.reach.note(others, &survey.connected, now);
         for (id, region) in survey.regions.iter().filter(|(_, region)| region.settled) {
             state.regions.settled(*id, region.epoch);
         }
@@ -210,13 +227,17 @@ impl Control {
     #[must_use]
     pub fn regions(&self) -> Vec<RegionState> {
         let state = self.lock();
-        let State { objects, regions, .. } = &*state;
-        let of = |(id, region): (RegionId, &ValidRegion)| RegionState {
-            id,
-            not_ready: regions.not_ready(id, region, objects),
-            problem: regions.problem(id, region, objects),
-            open: regions.get(id),
-            region: region.clone(),
+        let State { objects, regions, reach, .. } = &*state;
+        let of = |(id, region): (RegionId, &ValidRegion)| {
+            let away = regions.away(region, objects, reach);
+            RegionState {
+                id,
+                not_ready: regions.not_ready(id, region, objects).or_else(|| away.clone()),
+                problem: regions.problem(id, region, objects),
+                away,
+                open: regions.get(id),
+                region: region.clone(),
+            }
         };
         let mut all: Vec<_> = objects.regions().map(of).collect();
         all.sort_by(|a, b| (&a.region.namespace, &a.region.name).cmp(&(&b.region.namespace, &b.region.name)));
@@ -240,3 +261,6 @@ impl Control {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

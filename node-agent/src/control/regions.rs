@@ -11,6 +11,7 @@ use pagemesh_telemetry::continue_from;
 use tracing::{Span, error, info, info_span};
 
 use super::admission::{Admission, Denied};
+use super::reach::Reach;
 use crate::config::{Life, Objects, Part, Unplaced};
 use crate::memory::RegionFile;
 use crate::shard::{Command, ShardHandle};
@@ -20,6 +21,9 @@ pub(crate) const FILE_PREFIX: &str = "region-";
 
 /// For how long a region that is neither homed nor attached here stays open: most programs that end are started again.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Before a home tries again what it could not open: memory may be free by then.
+const TRY_AGAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// A region that the shards know.
 #[derive(Debug)]
@@ -52,14 +56,16 @@ pub(super) struct Regions {
     life: Life,
     memory_dir: PathBuf,
     open: BTreeMap<RegionId, Open>,
-    /// Regions whose file could not be made or enlarged, and why. Tried again at the next use.
+    /// Regions whose file could not be made or enlarged, and why. Tried again at the next use, and by a home now and then.
     failed: BTreeMap<RegionId, String>,
+    tried_again: Option<Instant>,
     attempts: u64,
 }
 
 impl Regions {
     pub(super) fn new(life: Life, memory_dir: PathBuf) -> Regions {
-        Regions { life, memory_dir, open: BTreeMap::new(), failed: BTreeMap::new(), attempts: 0 }
+        let (open, failed) = (BTreeMap::new(), BTreeMap::new());
+        Regions { life, memory_dir, open, failed, tried_again: None, attempts: 0 }
     }
 
     /// Brings new objects into force. Returns the regions that are gone for good.
@@ -84,6 +90,7 @@ impl Regions {
         &mut self,
         name: &str,
         objects: &Objects,
+        reach: &Reach,
         shards: &[ShardHandle],
     ) -> Result<Admission, Denied> {
         let (namespace, name) = name.split_once('/').unwrap_or((NAMESPACE_DEFAULT, name));
@@ -93,6 +100,9 @@ impl Regions {
         };
         if region.deleting {
             let reason = "it is being deleted, and nobody may attach any more".into();
+            return Err(Denied::NotReady { name: full, reason });
+        }
+        if let Some(reason) = self.away(region, objects, reach) {
             return Err(Denied::NotReady { name: full, reason });
         }
         let part = objects.part(region, &self.life).map_err(|error| error.to_string());
@@ -118,6 +128,12 @@ impl Regions {
     pub(super) fn not_ready(&self, id: RegionId, region: &ValidRegion, objects: &Objects) -> Option<String> {
         let unplaced = objects.part(region, &self.life).err();
         unplaced.map(|error| error.to_string()).or_else(|| self.failed.get(&id).cloned())
+    }
+
+    /// Why programs would wait for pages of a region: homes that are not connected.
+    pub(super) fn away(&self, region: &ValidRegion, objects: &Objects, reach: &Reach) -> Option<String> {
+        let part = objects.part(region, &self.life).ok()?;
+        reach.trouble(&part.placement.homes, objects)
     }
 
     /// Why this agent is not what a placement says that it is, if so.
@@ -170,11 +186,33 @@ impl Regions {
         idle.into_iter().for_each(|id| self.leave(id, shards));
     }
 
+    /// Opens what this agent homes and could not open, if it has not tried for a while.
+    pub(super) fn try_again(&mut self, now: Instant, objects: &Objects, shards: &[ShardHandle]) {
+        if self.failed.is_empty()
+            || self.tried_again.is_some_and(|last| now.duration_since(last) < TRY_AGAIN_EVERY)
+        {
+            return;
+        }
+        self.tried_again = Some(now);
+        let failed: Vec<RegionId> = self.failed.keys().copied().collect();
+        for (id, region) in failed.iter().filter_map(|id| Some((*id, objects.region(*id)?))) {
+            match objects.part(region, &self.life) {
+                Ok(part) if part.home => _ = self.open(id, region, part, shards),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
     /// Begins to leave every region of which this agent is no home.
     pub(super) fn leave_all(&mut self, shards: &[ShardHandle]) {
         let all: Vec<RegionId> =
             self.open.iter().filter(|(_, o)| !o.home && o.leaving.is_none()).map(|(id, _)| *id).collect();
         all.into_iter().for_each(|id| self.leave(id, shards));
+    }
+
+    /// Whether there is a region here of which this agent is no home.
+    pub(super) fn are_guests(&self) -> bool {
+        self.open.values().any(|open| !open.home)
     }
 
     /// Regions that are being left.
@@ -247,8 +285,12 @@ impl Regions {
                 shard.send(Command::Region { region: id, file, page_size, config, placement });
             }
         });
-        let open =
-            Open { file: Arc::clone(&file), placement, home, idle: None, leaving: None, span: Some(span) };
+        // A leave that is under way goes on under the new placement. A home does not leave.
+        let (idle, leaving) = match self.open.remove(&id) {
+            Some(open) if !home => (open.idle, open.leaving),
+            Some(_) | None => (None, None),
+        };
+        let open = Open { file: Arc::clone(&file), placement, home, idle, leaving, span: Some(span) };
         self.open.insert(id, open);
         Ok(file)
     }

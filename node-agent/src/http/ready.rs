@@ -33,7 +33,8 @@ mod tests {
         let mut objects = Objects::default();
         for (name, id, address) in agents {
             let address = address.map(|address| address.parse().unwrap());
-            let object = ValidAgent { name: (*name).into(), uid: None, id: *id, address, ready: false };
+            let object =
+                ValidAgent { name: (*name).into(), uid: None, id: *id, pool: None, address, ready: false };
             let declared = Declared { object, source: "a.yaml".into(), present: true };
             objects.agents.insert((*name).into(), declared);
         }

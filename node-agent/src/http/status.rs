@@ -131,7 +131,7 @@ impl Status {
 
 impl RegionStatus {
     fn of(state: RegionState, survey: &Survey, attachments: &[(AttachmentId, Attached)]) -> RegionStatus {
-        let RegionState { id, region, not_ready, problem: _, open: _ } = state;
+        let RegionState { id, region, not_ready, problem: _, away: _, open: _ } = state;
         let survey = survey.regions.get(&id);
         let (shared, exclusive) = survey.map_or((0, 0), |r| (r.shared, r.exclusive));
         let placement = region.placement.as_ref();

@@ -3,6 +3,7 @@
 use kube::api::{ObjectMeta, Patch};
 use kube::{Api, Client};
 use pagemesh_crds::{Agent, AgentSpec};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{RETRY_MAX, RETRY_MIN, apply, labels, written};
@@ -21,8 +22,8 @@ pub struct AgentIdentity {
     pub pool: String,
 }
 
-/// Makes sure that the agent's object is there, however long that takes, and returns its UID.
-pub async fn declare(client: &Client, identity: &AgentIdentity) -> String {
+/// Makes sure that the agent's object is there, however long that takes, and tells its UID.
+pub async fn declare(client: &Client, identity: &AgentIdentity, uid: &watch::Sender<String>) {
     let api: Api<Agent> = Api::all(client.clone());
     let AgentIdentity { name, pool, .. } = identity;
     let agent = Agent {
@@ -40,7 +41,8 @@ pub async fn declare(client: &Client, identity: &AgentIdentity) -> String {
         match written(api.patch(name, &apply(), &Patch::Apply(&agent))).await {
             Ok(agent) => {
                 info!(name, pool, "the Agent object is there");
-                return agent.metadata.uid.unwrap_or_default();
+                uid.send_replace(agent.metadata.uid.unwrap_or_default());
+                return;
             }
             Err(error) => {
                 let error = error.to_string();

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, Patch};
 use kube::{Api, Client, Resource};
 use pagemesh_crds::Agent;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{AgentIdentity, apply, labels, written};
@@ -19,13 +20,15 @@ const RETRY: Duration = Duration::from_secs(2);
 /// After so long without a renewal the agent counts as gone.
 const DURATION_SECONDS: i32 = 40;
 
-/// Renews the Lease for ever. `agent_uid` is that of the `Agent` object, with which the Lease goes.
-pub async fn renew(client: Client, identity: AgentIdentity, agent_uid: String) {
+/// Renews the Lease for ever. `agent_uid` is that of the `Agent` object, with which the Lease goes: one that is made again
+/// has another.
+pub async fn renew(client: Client, identity: AgentIdentity, mut agent_uid: watch::Receiver<String>) {
     let api: Api<Lease> = Api::namespaced(client, &identity.namespace);
     let acquired = Timestamp::now();
     let mut failing = false;
     loop {
-        let lease = lease(&identity, &agent_uid, acquired, Timestamp::now());
+        let uid = agent_uid.borrow_and_update().clone();
+        let lease = lease(&identity, &uid, acquired, Timestamp::now());
         let name = lease.metadata.name.clone().unwrap_or_default();
         let done = written(api.patch(&name, &apply(), &Patch::Apply(&lease))).await;
         match &done {
@@ -34,7 +37,11 @@ pub async fn renew(client: Client, identity: AgentIdentity, agent_uid: String) {
             Ok(_) | Err(_) => {}
         }
         failing = done.is_err();
-        tokio::time::sleep(if failing { RETRY } else { RENEW_EVERY }).await;
+        let pause = tokio::time::sleep(if failing { RETRY } else { RENEW_EVERY });
+        tokio::select! {
+            () = pause => {}
+            Ok(()) = agent_uid.changed() => {}
+        }
     }
 }
 

@@ -17,14 +17,16 @@ use crate::pause::jittered;
 /// missing for a moment.
 const OUTCAST_AFTER: Duration = Duration::from_secs(10);
 
-/// Writes every status that comes after the first, as soon as it is due, until none comes any more; the last one at once. An object that
-/// somebody has deleted is made again. `outcast` is told when the API server has refused for a while to hear this agent.
+/// Writes every status that comes after the first, as soon as it is due, until none comes any more; the last one at once,
+/// however often that has to be tried. An object that somebody has deleted is made again, and `uid` told which it is.
+/// `outcast` is told when the API server has refused for a while to hear this agent.
 pub async fn report(
     client: Client,
     identity: AgentIdentity,
     mut status: watch::Receiver<AgentStatus>,
     mut own: watch::Receiver<OwnAgent>,
     outcast: watch::Sender<bool>,
+    uid: watch::Sender<String>,
 ) {
     let api: Api<Agent> = Api::all(client.clone());
     let mut pace = Pace::default();
@@ -32,34 +34,41 @@ pub async fn report(
     let mut failing = false;
     let mut refused_since = None;
     let mut open = status.changed().await.is_ok();
-    while open {
-        let wanted = status.borrow_and_update().clone();
-        let due = pace.due(&wanted, Instant::now());
-        let wait = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = wait => {}
-            changed = status.changed() => {
-                open = changed.is_ok();
-                // It may put off what was due, or make it due at once.
-                if open { continue }
-            }
-            Ok(()) = own.changed() => {
-                if !own.borrow_and_update().present {
-                    warn!("the Agent object is gone; making it again");
-                    declare(&client, &identity).await;
-                    pace.forget();
+    if !open {
+        return;
+    }
+    loop {
+        if open {
+            let due = pace.due(&status.borrow_and_update(), Instant::now());
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
                 }
-                continue;
+            };
+            tokio::select! {
+                () = wait => {}
+                changed = status.changed() => {
+                    open = changed.is_ok();
+                    // It may put off what was due, or make it due at once.
+                    if open { continue }
+                }
+                Ok(()) = own.changed() => {
+                    if !own.borrow_and_update().present {
+                        warn!("the Agent object is gone; making it again");
+                        declare(&client, &identity, &uid).await;
+                        pace.forget();
+                    }
+                    continue;
+                }
             }
         }
         let wanted = status.borrow().clone();
         if pace.due(&wanted, Instant::now()).is_none() {
-            continue;
+            if open {
+                continue;
+            }
+            return;
         }
         match written(write(&api, &identity.name, &wanted)).await {
             Ok(_) => {
@@ -80,13 +89,22 @@ pub async fn report(
                     outcast.send_replace(true);
                 }
                 if let WriteError::Refused { code: 404, .. } = error {
-                    declare(&client, &identity).await;
+                    declare(&client, &identity, &uid).await;
                 }
-                tokio::time::sleep(if open { jittered(pause) } else { RETRY_MIN / 4 }).await;
+                let pause_now = tokio::time::sleep(if open { jittered(pause) } else { RETRY_MIN / 4 });
+                tokio::select! {
+                    () = pause_now => {}
+                    () = closed(&mut status), if open => open = false,
+                }
                 pause = (2 * pause).min(RETRY_MAX);
             }
         }
     }
+}
+
+/// Returns when no other status comes any more.
+async fn closed(status: &mut watch::Receiver<AgentStatus>) {
+    while status.changed().await.is_ok() {}
 }
 
 async fn write(api: &Api<Agent>, name: &str, status: &AgentStatus) -> kube::Result<Agent> {
@@ -95,3 +113,7 @@ async fn write(api: &Api<Agent>, name: &str, status: &AgentStatus) -> kube::Resu
     });
     api.patch_status(name, &apply(), &Patch::Apply(&patch)).await
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

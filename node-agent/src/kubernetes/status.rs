@@ -9,7 +9,7 @@ use pagemesh_crds::{
     AgentMemory, AgentStatus, CONDITION_READY, HeldRegion, PreflightFinding, Quantity, Severity, quantity,
 };
 
-use crate::control::{Attached, RegionState, RegionSurvey};
+use crate::control::{Attached, RegionState};
 use crate::observe::Observation;
 use crate::preflight::{Finding, Level};
 
@@ -35,7 +35,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn reason(self) -> &'static str {
+    /// The same for machines, as the condition `Ready` has it.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
         match self {
             Stage::PreflightFailed => "PreflightFailed",
             Stage::WaitingForId => "WaitingForId",
@@ -159,14 +161,16 @@ fn finding(finding: &Finding) -> Option<PreflightFinding> {
 
 /// A region that is open here, or that should be and cannot.
 fn held(state: &RegionState, observation: &Observation) -> Option<HeldRegion> {
-    let RegionState { id, region, problem, open, not_ready: _ } = state;
+    let RegionState { id, region, problem, away, open, not_ready: _ } = state;
+    let survey = observation.survey.regions.get(id);
+    // What the shards do not know any more was closed a moment ago.
+    let open = open.filter(|_| survey.is_some());
     if open.is_none() && problem.is_none() {
         return None;
     }
     let attached: Vec<&Attached> =
         observation.attached.iter().filter(|attached| attached.id == *id).collect();
     let pods: BTreeSet<&String> = attached.iter().filter_map(|attached| attached.pod.as_ref()).collect();
-    let survey = observation.survey.regions.get(id);
     // A placement that the shards have not taken up is not confirmed.
     let refused = open.zip(survey).filter(|(open, survey)| survey.epoch < open.epoch).map(|(open, survey)| {
         format!(
@@ -174,14 +178,17 @@ fn held(state: &RegionState, observation: &Observation) -> Option<HeldRegion> {
             open.epoch, survey.epoch
         )
     });
-    let problem = problem.clone().or(refused).map(|problem| cut(problem, PROBLEM_MAX));
+    let wrong = problem.clone().or(refused);
+    let settled = wrong.is_none() && survey.is_some_and(|survey| survey.settled);
+    // That another agent is away is no reason to take back what this one has.
+    let problem = wrong.or_else(|| away.clone()).map(|problem| cut(problem, PROBLEM_MAX));
     Some(HeldRegion {
         namespace: region.namespace.clone(),
         name: region.name.clone(),
         uid: region.uid.clone().unwrap_or_default(),
         epoch: survey.map_or(0, |survey| survey.epoch),
         observed_generation: region.generation,
-        settled: problem.is_none() && survey.is_some_and(|RegionSurvey { settled, .. }| *settled),
+        settled,
         attachments: u32::try_from(attached.len()).unwrap_or(u32::MAX),
         pods: pods.into_iter().take(PODS_MAX).cloned().collect(),
         resident_bytes: open.map_or(0, |open| open.resident_bytes),

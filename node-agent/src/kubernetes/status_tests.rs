@@ -2,7 +2,7 @@ use pagemesh_crds::{Consistency, ValidRegion};
 use pagemesh_protocol::RegionId;
 
 use super::*;
-use crate::control::{OpenRegion, Survey};
+use crate::control::{OpenRegion, RegionSurvey, Survey};
 
 fn maker() -> StatusMaker {
     StatusMaker::new("[fd00::1]:7400".parse().unwrap(), "00000000000000ff".into(), "agent-x".into(), 2)
@@ -26,7 +26,8 @@ fn region(id: u64, open: Option<OpenRegion>, problem: Option<&str>) -> RegionSta
         placement: None,
         traceparent: None,
     };
-    RegionState { id: RegionId(id), region, not_ready: None, problem: problem.map(Into::into), open }
+    let problem = problem.map(Into::into);
+    RegionState { id: RegionId(id), region, not_ready: None, problem, away: None, open }
 }
 
 fn open(epoch: u64, home: bool) -> Option<OpenRegion> {
@@ -84,16 +85,28 @@ fn an_epoch_is_confirmed_when_every_shard_acts_on_it() {
     let of = |survey: Survey| {
         let observation =
             Observation { regions: vec![region(1, open(6, true), None)], attached: vec![], survey };
-        status(&observation).regions.remove(0)
+        status(&observation).regions.pop()
     };
-    let confirmed = of(survey(&[(1, 6, true)]));
+    let confirmed = of(survey(&[(1, 6, true)])).unwrap();
     assert_eq!((confirmed.epoch, confirmed.settled, confirmed.problem), (6, true, None));
     // The shards refused the placement.
-    let refused = of(survey(&[(1, 5, true)]));
+    let refused = of(survey(&[(1, 5, true)])).unwrap();
     assert_eq!((refused.epoch, refused.settled), (5, false));
     assert!(refused.problem.unwrap().contains("epoch 6 does not follow from that of epoch 5"));
-    // No answer.
-    assert_eq!((of(survey(&[])).epoch, of(survey(&[])).settled), (0, false));
+    // Closed when the shards were asked, which is not the same as an epoch that is taken back.
+    assert_eq!(of(survey(&[])), None);
+}
+
+#[test]
+fn that_a_home_is_away_takes_no_confirmation_back() {
+    let away = RegionState { away: Some("no connection".into()), ..region(1, open(6, true), None) };
+    let closed = RegionState { away: Some("no connection".into()), ..region(2, None, None) };
+    let regions = vec![away, closed];
+    let observation = Observation { regions, attached: vec![], survey: survey(&[(1, 6, true)]) };
+    let regions = status(&observation).regions;
+    assert_eq!(regions.len(), 1);
+    assert_eq!((regions[0].epoch, regions[0].settled), (6, true));
+    assert_eq!(regions[0].problem.as_deref(), Some("no connection"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod region_file;
 #[cfg(test)]
 mod tests;
 
-pub use mount::{mount_on, resize};
+pub use mount::{mount_on, resize, used_bytes};
 pub use pool::{PageBuffer, PagePool};
 pub use region_file::RegionFile;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::statvfs::statvfs;
 
 /// Room for the header pages of regions, which are not part of what an agent lends to them: those of 16,384 regions with
 /// the smallest pages, or of 32 with the largest.
@@ -19,7 +20,7 @@ const KIND: &str = "tmpfs";
 /// The mount table cannot be read, or the kernel refuses, most often for lack of privilege.
 pub fn mount_on(dir: &Path, lent_bytes: u64) -> io::Result<()> {
     let dir = dir.canonicalize()?;
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mountinfo = std::fs::read_to_string("/proc/thread-self/mountinfo")?;
     if is_tmpfs(&mountinfo, &dir) {
         return Ok(());
     }
@@ -41,6 +42,15 @@ pub fn mount_on(dir: &Path, lent_bytes: u64) -> io::Result<()> {
 pub fn resize(dir: &Path, lent_bytes: u64) -> io::Result<()> {
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     Ok(mount(None::<&str>, dir, None::<&str>, flags, Some(size_option(lent_bytes).as_str()))?)
+}
+
+/// Bytes that are in use in the file system of `dir`.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn used_bytes(dir: &Path) -> io::Result<u64> {
+    let filesystem = statvfs(dir)?;
+    Ok((filesystem.blocks() - filesystem.blocks_free()) * filesystem.fragment_size())
 }
 
 fn size_option(lent_bytes: u64) -> String {

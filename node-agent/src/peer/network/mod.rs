@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::handshake::{HandshakeError, Hello, Identity};
+use crate::listen::candidates;
 use crate::shard::{Command, ShardHandle};
 
 /// For how long either side waits for a handshake.
@@ -106,7 +107,7 @@ impl Network {
     ) -> Result<Network, NetworkError> {
         assert_eq!(shards.len(), usize::from(identity.shards), "one handle for each shard");
         let bind = || {
-            let listener = TcpListener::bind(listen)?;
+            let listener = TcpListener::bind(&*candidates(listen))?;
             listener.set_nonblocking(true)?;
             let local_addr = listener.local_addr()?;
             Ok((tokio::net::TcpListener::from_std(listener)?, local_addr))
