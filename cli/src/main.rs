@@ -118,6 +118,7 @@ mod tests {
             "pagemesh get nodes",
             "pagemesh get stats -o yaml",
             "pagemesh check -o json",
+            "pagemesh check --machine -o yaml",
             "pagemesh check --cluster --context a -n b",
             "pagemesh status",
             "pagemesh status -A -o json",

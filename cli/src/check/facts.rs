@@ -9,12 +9,12 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::rights::{self, Reviewed};
-use crate::kubernetes::{Cluster, Look, Snapshot, Trouble, Within, explain};
+use crate::kubernetes::{Cluster, Look, Snapshot, Trouble, Version, Within, explain};
 
 /// What was found.
 pub(super) struct Facts {
-    /// Version of the API server: as it says it, and its two numbers.
-    pub(super) version: Result<(String, Option<(u32, u32)>), Trouble>,
+    /// Version of the API server: as it says it, and what that means.
+    pub(super) version: Result<(String, Option<Version>), Trouble>,
     /// Each of our kinds, by the name of its definition; `None` if the cluster does not have it.
     pub(super) definitions: Vec<(String, Result<Option<CustomResourceDefinition>, Trouble>)>,
     /// All policies of the cluster.
@@ -43,12 +43,12 @@ pub(super) async fn gather(cluster: &Cluster, regions: Within<'_>) -> Result<Fac
     Ok(Facts { version, definitions, policies, bindings, rights, snapshot })
 }
 
-async fn version(cluster: &Cluster) -> Result<(String, Option<(u32, u32)>), Trouble> {
+async fn version(cluster: &Cluster) -> Result<(String, Option<Version>), Trouble> {
     let info = cluster.client.apiserver_version().await.map_err(|error| explain(&error, &cluster.url))?;
     // Some providers write a minor version as `30+`.
     let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
     let numbers = number(&info.major).zip(number(&info.minor));
-    Ok((info.git_version, numbers))
+    Ok((info.git_version, numbers.map(|(major, minor)| Version(major, minor))))
 }
 
 async fn definitions(cluster: &Cluster) -> Vec<(String, Result<Option<CustomResourceDefinition>, Trouble>)> {

@@ -2,19 +2,20 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::kubernetes::Trouble;
 use crate::output::escape;
 
 /// How good a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     /// As it should be.
     Ok,
     /// It works, but somebody should look at this.
     Warn,
-    /// Something does not work.
+    /// Something does not work, or could not be looked at.
     Fail,
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for Level {
 }
 
 /// One line of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Finding {
     /// How good it is.
     pub(crate) level: Level,
@@ -65,6 +66,12 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Finding {
         Finding { level: Level::Fail, ..Finding::warn(check, found, advice) }
+    }
+
+    /// It could not be looked at: nothing says that it is well, so it does not pass for that. The trouble says which right
+    /// is missing, if one is.
+    pub(crate) fn not_looked_at(check: impl Into<String>, trouble: &Trouble) -> Finding {
+        Finding::fail(check, "not looked at", trouble.to_string())
     }
 }
 

@@ -13,17 +13,16 @@ use anyhow::Result;
 
 use crate::called;
 use crate::kubernetes::{Access, Cluster, Patience, Within};
-use crate::output;
+use crate::output::{self, Format};
 
 pub(crate) use finding::{Finding, passes, table};
 
 /// Look whether this machine can run an agent, or whether pagemesh is well on a cluster.
 ///
-/// One line for each thing that was looked at: ok, warn or fail, with what to do. Fails if a line does. Of a machine, that is
-/// all that an agent needs; of a cluster, its version, the definitions of our kinds, the operator, admission, the pools, the
-/// agents, permissions and the regions. `pagemesh check` looks at this machine and `kubectl pagemesh check` at the cluster;
-/// --machine and --cluster say which, and so does
-/// an option that is about a cluster.
+/// One line for each thing that is looked at: ok, warn or fail, with what to do. Fails if a line does; what may not be looked
+/// at is such a line. Of a machine, that is all that an agent needs; of a cluster, its version, the definitions of our kinds,
+/// the operator, admission, the pools, the agents, permissions and the regions. `pagemesh check` looks at this machine and
+/// `kubectl pagemesh check` at the cluster; --machine and --cluster say which, and so does an option that is about a cluster.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,12 +46,6 @@ pub(crate) struct Args {
     access: Access,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 /// Looks.
 pub(crate) fn check(args: &Args) -> Result<ExitCode> {
     let asks_cluster =
@@ -66,6 +59,7 @@ pub(crate) fn check(args: &Args) -> Result<ExitCode> {
     output::print(&match args.output {
         Format::Table => table(&findings),
         Format::Json => output::json(&findings)?,
+        Format::Yaml => output::yaml(&findings)?,
     })?;
     Ok(if passes(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

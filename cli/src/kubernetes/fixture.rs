@@ -62,9 +62,18 @@ pub(crate) fn agent(name: &str, id: u16, attachments: u32) -> Agent {
                 "namespace": "team", "name": "table", "uid": "u1", "epoch": 3, "observedGeneration": 2,
                 "settled": true, "attachments": attachments, "residentBytes": 8192,
             }],
-            "conditions": conditions("Ready", "True", "Serving", "serves"),
+            "conditions": conditions("Ready", "True", "Serving", "programs that attach on this node are served"),
         },
     }))
+}
+
+/// An agent that has ended in good order.
+pub(crate) fn ended(name: &str, id: u16) -> Agent {
+    let mut agent = agent(name, id, 0);
+    let status = agent.status.get_or_insert_default();
+    status.regions.clear();
+    status.conditions = object(conditions("Ready", "False", "Stopped", "the agent has ended"));
+    agent
 }
 
 /// A Lease that was renewed just now.
@@ -95,7 +104,7 @@ pub(crate) fn snapshot() -> Snapshot {
         "spec": {"memory": "1Gi"},
         "status": {
             "desired": 2, "ready": 2, "updated": 2,
-            "conditions": conditions("Ready", "True", "AgentsReady", "all agents are ready"),
+            "conditions": conditions("Ready", "True", "AgentsReady", "2 agents serve."),
         },
     });
     let class = json!({
@@ -110,9 +119,13 @@ pub(crate) fn snapshot() -> Snapshot {
             "updatedNumberScheduled": 2,
         },
     });
+    let mut well = region("Ready", "True", "Confirmed", "Epoch 3 is in force on a, b.");
+    let not_degraded = region("Degraded", "False", "Serving", "Nothing is wrong.");
+    let conditions = not_degraded.status.into_iter().flat_map(|status| status.conditions);
+    well.status.get_or_insert_default().conditions.extend(conditions);
     Snapshot {
         now: NOW.parse::<Timestamp>().expect("a time"),
-        regions: Ok(vec![region("Ready", "True", "Ready", "all homes have confirmed")].into()),
+        regions: Ok(vec![well].into()),
         classes: Ok(vec![object(class)].into()),
         pools: Ok(vec![object(pool)].into()),
         agents: Ok(vec![agent("a", 0, 2), agent("b", 1, 1)].into()),

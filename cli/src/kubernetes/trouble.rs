@@ -6,6 +6,8 @@ use kube::client::AuthError;
 use kube::core::{ApiResource, Status};
 use thiserror::Error;
 
+use super::version::VERSION_MIN;
+
 /// Why a question to the API server has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Trouble {
@@ -37,7 +39,7 @@ pub(crate) enum Trouble {
     )]
     NoKind(String),
     /// Nor one of Kubernetes' own.
-    #[error("the cluster does not have the kind {0}: pagemesh needs Kubernetes 1.30 or newer")]
+    #[error("the cluster does not have the kind {0}: pagemesh needs Kubernetes {VERSION_MIN} or newer")]
     NoBuiltIn(String),
     /// There is no such object.
     #[error("{0}")]

@@ -7,7 +7,9 @@ use pagemesh_crds::{Agent, AgentPool, Region, quantity};
 use serde::Serialize;
 
 use super::region_advice;
-use crate::kubernetes::{Listing, Look, Snapshot, age, agent_lease, condition, is_fresh, region_state};
+use crate::kubernetes::{
+    Listing, Look, Snapshot, age, agent_lease, condition, has_ended, is_fresh, region_state,
+};
 use crate::output::{Table, escape};
 
 /// All that is shown.
@@ -88,6 +90,7 @@ pub(crate) fn overview(snapshot: &Snapshot) -> Overview {
     let pools = read(&snapshot.pools, &mut unknown);
     let agents = read(&snapshot.agents, &mut unknown);
     let regions = read(&snapshot.regions, &mut unknown);
+    read(&snapshot.leases, &mut unknown);
     let operator = operator(snapshot, &mut problems, &mut unknown);
     let age_of = |object: &dyn Fn() -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
         object().map_or_else(|| "-".into(), |created| age(snapshot.now, created.0))
@@ -202,16 +205,19 @@ fn agent_row(snapshot: &Snapshot, agent: &Agent, age: String, problems: &mut Vec
     let (mut state, why) = ready_word(&status.conditions);
     let lease = agent_lease(&name);
     let fresh = snapshot.leases.as_ref().ok().and_then(|leases| is_fresh(leases, &lease, snapshot.now));
-    if fresh == Some(false) {
+    let problem = if has_ended(agent) {
+        None
+    } else if fresh == Some(false) {
         state = "Silent".into();
-        problems.push(format!(
+        Some(format!(
             "agent {name} has not renewed its Lease, so it is cut off or gone: `kubectl get pods -o wide -n {} -l \
              app.kubernetes.io/component=agent`",
             snapshot.install_namespace
-        ));
-    } else if let Some(why) = why {
-        problems.push(format!("agent {name} is not ready ({state}): {why}"));
-    }
+        ))
+    } else {
+        why.map(|why| format!("agent {name} is not ready ({state}): {why}"))
+    };
+    problems.extend(problem);
     let memory = status.memory.as_ref();
     AgentRow {
         name,

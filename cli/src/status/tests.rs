@@ -1,7 +1,7 @@
 //! What is shown, to the letter.
 
 use crate::kubernetes::Trouble;
-use crate::kubernetes::fixture::{agent, region, snapshot};
+use crate::kubernetes::fixture::{agent, ended, region, snapshot};
 
 use super::*;
 
@@ -30,8 +30,9 @@ NODE   HOME   EPOCH   ATTACHMENTS   RESIDENT   PROBLEM
 a      yes    3       2             8Ki
 b      yes    3       1             8Ki
 
-CONDITION   STATUS   FOR   REASON   MESSAGE
-Ready       True     60m   Ready    all homes have confirmed
+CONDITION   STATUS   FOR   REASON      MESSAGE
+Ready       True     60m   Confirmed   Epoch 3 is in force on a, b.
+Degraded    False    60m   Serving     Nothing is wrong.
 ";
     assert_eq!(shown(&snapshot()), expected);
 }
@@ -116,6 +117,26 @@ fn what_is_not_well_is_said_below() {
         assert!(text.contains(expected), "{expected} is in\n{text}");
     }
     assert_eq!(overview.problems.len(), 3);
+}
+
+#[test]
+fn an_agent_that_has_ended_in_good_order_is_well_though_its_lease_has_run_out() {
+    let mut after = snapshot();
+    after.agents = Ok(vec![agent("a", 0, 2), ended("b", 1)].into());
+    let lease = after.leases.as_mut().expect("there").items.last_mut().expect("of b");
+    lease.spec.as_mut().expect("there").lease_duration_seconds = Some(1);
+    let overview = overview(&after);
+    let text = overview.render(true);
+    assert!(text.contains("\nb       Stopped   1    default"), "{text}");
+    assert_eq!(overview.problems, Vec::<String>::new());
+}
+
+#[test]
+fn leases_that_may_not_be_looked_at_are_said_to_be_unknown() {
+    let mut less = snapshot();
+    less.leases = Err(Trouble::Forbidden("leases is forbidden".into()));
+    let text = overview(&less).render(true);
+    assert!(text.contains("\nNot looked at:\n- you may not (leases is forbidden)"), "{text}");
 }
 
 #[test]

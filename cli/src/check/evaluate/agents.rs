@@ -7,7 +7,7 @@ use pagemesh_crds::{Agent, Severity};
 
 use super::seen;
 use crate::check::finding::Finding;
-use crate::kubernetes::{Snapshot, agent_lease, condition, is_fresh};
+use crate::kubernetes::{Snapshot, agent_lease, condition, has_ended, is_fresh};
 
 pub(super) fn agents(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -16,8 +16,10 @@ pub(super) fn agents(snapshot: &Snapshot) -> Vec<Finding> {
         findings.push(serves(snapshot, agent));
         findings.extend(preflight(agent));
     }
-    findings.extend(alive(snapshot, agents));
-    findings.extend(alike(agents));
+    let running: Vec<&Agent> = agents.iter().filter(|agent| !has_ended(agent)).collect();
+    findings.extend(alive(snapshot, &running));
+    findings.extend(alike(&running));
+    findings.extend(distinct(agents));
     findings
 }
 
@@ -43,13 +45,31 @@ fn serves(snapshot: &Snapshot, agent: &Agent) -> Finding {
                 "WaitingForId" => {
                     Finding::fail(check, found, "the operator gives out numbers: see that it leads, above")
                 }
-                "PreflightFailed" => {
-                    Finding::fail(check, found, "mend what the lines below name; it looks again by itself")
-                }
+                // A running container keeps the devices that there were when it began.
+                "PreflightFailed" => Finding::fail(
+                    check,
+                    found,
+                    format!(
+                        "mend what the lines below name, then let it begin anew: {}",
+                        begin_anew(snapshot, agent)
+                    ),
+                ),
                 _ => Finding::fail(check, found, logs),
             }
         }
         None => Finding::fail(check, "has not said whether it serves", logs),
+    }
+}
+
+/// How an agent gets another pod. One that does not serve has nothing to lose.
+fn begin_anew(snapshot: &Snapshot, agent: &Agent) -> String {
+    let namespace = &snapshot.install_namespace;
+    match agent.status.as_ref().and_then(|status| status.pod_name.as_deref()) {
+        Some(pod) => format!("`kubectl delete pod -n {namespace} {pod}`"),
+        None => format!(
+            "`kubectl delete pods -n {namespace} -l app.kubernetes.io/component=agent --field-selector spec.nodeName={}`",
+            agent.name_any()
+        ),
     }
 }
 
@@ -72,22 +92,21 @@ fn preflight(agent: &Agent) -> Vec<Finding> {
         .collect()
 }
 
-/// Whether all renew their Leases: one that does not is taken for lost.
-fn alive(snapshot: &Snapshot, agents: &[Agent]) -> Vec<Finding> {
+/// Whether all that run renew their Leases: one that does not is taken for lost.
+fn alive(snapshot: &Snapshot, running: &[&Agent]) -> Vec<Finding> {
     const CHECK: &str = "agents' leases";
-    if agents.is_empty() {
+    if running.is_empty() {
         return Vec::new();
     }
     let leases = match &snapshot.leases {
         Ok(leases) => leases,
-        Err(trouble) => return vec![Finding::warn(CHECK, "not looked at", trouble.to_string())],
+        Err(trouble) => return vec![Finding::not_looked_at(CHECK, trouble)],
     };
-    let fresh =
-        |agent: &&Agent| is_fresh(leases, &agent_lease(&agent.name_any()), snapshot.now) == Some(true);
+    let fresh = |agent: &Agent| is_fresh(leases, &agent_lease(&agent.name_any()), snapshot.now) == Some(true);
     let silent: Vec<String> =
-        agents.iter().filter(|agent| !has_ended(agent) && !fresh(agent)).map(ResourceExt::name_any).collect();
+        running.iter().filter(|agent| !fresh(agent)).map(|agent| agent.name_any()).collect();
     vec![if silent.is_empty() {
-        Finding::ok(CHECK, format!("{} of {} fresh", agents.len(), agents.len()))
+        Finding::ok(CHECK, format!("{} of {} fresh", running.len(), running.len()))
     } else {
         Finding::fail(
             CHECK,
@@ -101,16 +120,11 @@ fn alive(snapshot: &Snapshot, agents: &[Agent]) -> Vec<Finding> {
     }]
 }
 
-/// Whether an agent has ended in good order. Its object stays, with its number, for the day its node lends memory again.
-fn has_ended(agent: &Agent) -> bool {
-    let conditions = agent.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    condition(conditions, "Ready").is_some_and(|ready| ready.reason == "Stopped")
-}
-
-/// Whether what all must have alike is alike, and what none must share is not shared.
-fn alike(agents: &[Agent]) -> Vec<Finding> {
+/// Whether what all that run must have alike is alike.
+fn alike(running: &[&Agent]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let shards = by(agents, |agent| agent.status.as_ref()?.shards.map(|shards| shards.to_string()));
+    let running = || running.iter().copied();
+    let shards = by(running(), |agent| agent.status.as_ref()?.shards.map(|shards| shards.to_string()));
     match shards.len() {
         0 => {}
         1 => findings.push(Finding::ok("shards", format!("all agents have {}", listed(&shards, false)))),
@@ -120,7 +134,7 @@ fn alike(agents: &[Agent]) -> Vec<Finding> {
             "give all AgentPools the same spec.shards",
         )),
     }
-    let versions = by(agents, |agent| agent.status.as_ref()?.version.clone());
+    let versions = by(running(), |agent| agent.status.as_ref()?.version.clone());
     if versions.len() > 1 {
         findings.push(Finding::warn(
             "agents' versions",
@@ -128,19 +142,27 @@ fn alike(agents: &[Agent]) -> Vec<Finding> {
             "wait for the update to end, or see `kubectl get agentpools`: a pool may name an image of its own",
         ));
     }
-    let mut ids = by(agents, |agent| agent.spec.id.map(|id| id.to_string()));
-    ids.retain(|_, names| names.len() > 1);
-    if !ids.is_empty() {
-        findings.push(Finding::fail(
-            "agents' numbers",
-            format!("shared by several: {}", listed(&ids, true)),
-            "end the pod of all but one of them and delete its Agent object; it gets another number",
-        ));
-    }
     findings
 }
 
-fn by(agents: &[Agent], of: impl Fn(&Agent) -> Option<String>) -> BTreeMap<String, Vec<String>> {
+/// Whether no two share a number, which those that have ended keep.
+fn distinct(agents: &[Agent]) -> Option<Finding> {
+    let mut ids = by(agents, |agent| agent.spec.id.map(|id| id.to_string()));
+    ids.retain(|_, names| names.len() > 1);
+    if ids.is_empty() {
+        return None;
+    }
+    Some(Finding::fail(
+        "agents' numbers",
+        format!("shared by several: {}", listed(&ids, true)),
+        "end the pod of all but one of them and delete its Agent object; it gets another number",
+    ))
+}
+
+fn by<'a>(
+    agents: impl IntoIterator<Item = &'a Agent>,
+    of: impl Fn(&Agent) -> Option<String>,
+) -> BTreeMap<String, Vec<String>> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for agent in agents {
         if let Some(value) = of(agent) {

@@ -38,7 +38,7 @@ fn seen<'a, T>(check: &str, look: &'a Look<T>, findings: &mut Vec<Finding>) -> O
             Some(&listing.items)
         }
         Err(trouble) => {
-            findings.push(Finding::warn(check, "not looked at", trouble.to_string()));
+            findings.push(Finding::not_looked_at(check, trouble));
             None
         }
     }

@@ -22,7 +22,7 @@ fn of_one(who: &Who, rights: &[&Reviewed], install_namespace: &str) -> Vec<Findi
         Who::AgentsOf(pool) => format!("permissions of pool {pool}"),
     };
     if let Some(trouble) = rights.iter().find_map(|reviewed| reviewed.allowed.as_ref().err()) {
-        return vec![Finding::warn(check, "not looked at", trouble.to_string())];
+        return vec![Finding::not_looked_at(check, trouble)];
     }
     let mut findings = Vec::new();
     for needed in [true, false] {

@@ -9,26 +9,26 @@ use kube::ResourceExt;
 use super::{UPGRADE, seen};
 use crate::check::definitions::difference;
 use crate::check::finding::Finding;
-use crate::kubernetes::{Look, Trouble};
+use crate::kubernetes::{Look, Trouble, VERSION_MIN, Version};
 
-/// The first with ValidatingAdmissionPolicy on by default, and all of CEL that our definitions use.
-const VERSION_MIN: (u32, u32) = (1, 30);
+type Served = Result<(String, Option<Version>), Trouble>;
 
-type Version = Result<(String, Option<(u32, u32)>), Trouble>;
-
-pub(super) fn version(version: &Version) -> Vec<Finding> {
+pub(super) fn version(version: &Served) -> Vec<Finding> {
     const CHECK: &str = "API server";
     vec![match version {
-        Err(trouble) => Finding::warn(CHECK, "its version is not known", trouble.to_string()),
+        Err(trouble) => Finding::not_looked_at(CHECK, trouble),
         Ok((shown, None)) => Finding::warn(
             CHECK,
             format!("its version `{shown}` is not a number"),
-            "see that it is 1.30 or newer",
+            format!("see that it is {VERSION_MIN} or newer"),
         ),
-        Ok((shown, Some(numbers))) if *numbers < VERSION_MIN => Finding::fail(
+        Ok((shown, Some(version))) if *version < VERSION_MIN => Finding::fail(
             CHECK,
             format!("Kubernetes {shown} is too old"),
-            "upgrade the cluster to 1.30 or newer: before, there is no ValidatingAdmissionPolicy",
+            format!(
+                "upgrade the cluster to {VERSION_MIN} or newer: before, a pod's token need not name its node, and agents are \
+                 held to their own objects by that name"
+            ),
         ),
         Ok((shown, Some(_))) => Finding::ok(CHECK, format!("Kubernetes {shown}")),
     }]
@@ -41,7 +41,7 @@ pub(super) fn definitions(found: &[Definition]) -> Vec<Finding> {
     if let Some(Err(trouble)) = found.first().map(|(_, found)| found)
         && found.iter().all(|(_, found)| found.is_err())
     {
-        return vec![Finding::warn("CRDs", "not looked at", trouble.to_string())];
+        return vec![Finding::not_looked_at("CRDs", trouble)];
     }
     let ours = pagemesh_crds::definitions();
     let ours_of = |name: &str| ours.iter().find(|definition| definition.name_any() == name);
@@ -56,7 +56,7 @@ fn definition(
     const APPLY: &str = "`pagemesh crd | kubectl apply --server-side -f -`";
     let check = format!("CRD {name}");
     let found = match found {
-        Err(trouble) => return Finding::warn(check, "not looked at", trouble.to_string()),
+        Err(trouble) => return Finding::not_looked_at(check, trouble),
         Ok(None) => {
             return Finding::fail(check, "not installed", format!("{UPGRADE}, or the CRDs alone: {APPLY}"));
         }
@@ -104,7 +104,6 @@ pub(super) fn admission(
     let (Some(policies), Some(bindings)) =
         (seen(CHECK, policies, &mut findings), seen(CHECK, bindings, &mut findings))
     else {
-        findings.truncate(1);
         return findings;
     };
     let guards: Vec<&ValidatingAdmissionPolicy> =

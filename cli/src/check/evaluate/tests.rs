@@ -8,8 +8,8 @@ use serde_json::json;
 use super::*;
 use crate::check::finding::{Level, passes, table};
 use crate::check::rights::{Reviewed, Who, all_of};
-use crate::kubernetes::Trouble;
-use crate::kubernetes::fixture::{agent, lease, object, region, snapshot};
+use crate::kubernetes::fixture::{agent, ended, lease, object, region, snapshot};
+use crate::kubernetes::{Trouble, VERSION_MIN, Version};
 
 fn policy() -> ValidatingAdmissionPolicy {
     object(json!({
@@ -38,7 +38,7 @@ fn facts() -> Facts {
         Reviewed { who, right, allowed: Ok(right.needed) }
     };
     Facts {
-        version: Ok(("v1.33.1".into(), Some((1, 33)))),
+        version: Ok((format!("v{VERSION_MIN}.1"), Some(VERSION_MIN))),
         definitions: definitions.collect(),
         policies: Ok(vec![policy()].into()),
         bindings: Ok(vec![binding()].into()),
@@ -61,7 +61,13 @@ fn a_healthy_cluster_passes() {
 type Fault = (fn(&mut Facts), Level, &'static str, &'static str, &'static str);
 
 const FAULTS: &[Fault] = &[
-    (|f| f.version = Ok(("v1.29.4".into(), Some((1, 29)))), Level::Fail, "API server", "too old", "1.30"),
+    (
+        |f| f.version = Ok(("v1.x".into(), Some(Version(VERSION_MIN.0, VERSION_MIN.1 - 1)))),
+        Level::Fail,
+        "API server",
+        "Kubernetes v1.x is too old",
+        "upgrade the cluster to",
+    ),
     (
         |f| f.definitions[0].1 = Ok(None),
         Level::Fail,
@@ -167,6 +173,17 @@ const FAULTS: &[Fault] = &[
         "modprobe it",
     ),
     (
+        |f| {
+            let agent = &mut f.snapshot.agents.as_mut().expect("there").items[0];
+            let condition = &mut agent.status.as_mut().expect("there").conditions[0];
+            (condition.status, condition.reason) = ("False".into(), "PreflightFailed".into());
+        },
+        Level::Fail,
+        "agent a",
+        "PreflightFailed",
+        "kubectl delete pod -n pagemesh-system pagemesh-agent-default-a",
+    ),
+    (
         |f| drop(f.snapshot.leases.as_mut().expect("there").items.pop()),
         Level::Fail,
         "agents' leases",
@@ -215,13 +232,6 @@ const FAULTS: &[Fault] = &[
         "binding",
     ),
     (
-        |f| f.rights[0].allowed = Err(Trouble::Forbidden("x".into())),
-        Level::Warn,
-        "your permissions",
-        "not looked at",
-        "ask an administrator",
-    ),
-    (
         |f| {
             let moving = region("Ready", "False", "Moving", "1 of 2 homes has all of its pages");
             f.snapshot.regions = Ok(vec![moving].into());
@@ -240,13 +250,6 @@ const FAULTS: &[Fault] = &[
         "region team/table",
         "NotEnoughMemory: the agents lend 1Gi",
         "kubectl edit agentpool",
-    ),
-    (
-        |f| f.snapshot.regions = Err(Trouble::Forbidden("regions is forbidden".into())),
-        Level::Warn,
-        "regions",
-        "not looked at",
-        "regions is forbidden",
     ),
 ];
 
@@ -267,6 +270,60 @@ fn each_fault_is_named_with_what_to_do() {
         let silent = |finding: &&Finding| finding.level != Level::Ok && finding.advice.is_none();
         assert_eq!(findings.iter().find(silent), None, "every fault has advice");
     }
+}
+
+/// What may be hidden from somebody, and the check that then fails.
+type Hidden = (fn(&mut Facts, Trouble), &'static str);
+
+const HIDDEN: &[Hidden] = &[
+    (|f, trouble| f.version = Err(trouble), "API server"),
+    (|f, trouble| f.definitions[1].1 = Err(trouble), "CRD agents.pagemesh.io"),
+    (|f, trouble| f.definitions.iter_mut().for_each(|(_, found)| *found = Err(trouble.clone())), "CRDs"),
+    (|f, trouble| f.policies = Err(trouble), "admission policy"),
+    (|f, trouble| f.bindings = Err(trouble), "admission policy"),
+    (|f, trouble| f.snapshot.operators = Err(trouble), "operator"),
+    (|f, trouble| f.snapshot.leases = Err(trouble), "operator's leader"),
+    (|f, trouble| f.snapshot.leases = Err(trouble), "agents' leases"),
+    (|f, trouble| f.snapshot.pools = Err(trouble), "pools"),
+    (|f, trouble| f.snapshot.daemon_sets = Err(trouble), "DaemonSets"),
+    (|f, trouble| f.snapshot.agents = Err(trouble), "agents"),
+    (|f, trouble| f.rights[0].allowed = Err(trouble), "your permissions"),
+    (|f, trouble| f.rights.last_mut().expect("there").allowed = Err(trouble), "permissions of pool default"),
+    (|f, trouble| f.snapshot.regions = Err(trouble), "regions"),
+];
+
+#[test]
+fn what_may_not_be_looked_at_is_not_good() {
+    let refusal = "User \"x\" cannot list resource \"y\"";
+    for (hide, check) in HIDDEN {
+        let mut facts = facts();
+        hide(&mut facts, Trouble::Forbidden(refusal.into()));
+        let findings = evaluate(&facts);
+        let table = table(&findings);
+        let line = table.lines().find(|line| line.starts_with(&format!("fail  {check} ")));
+        let expected = format!("not looked at: you may not ({refusal}): ask an administrator");
+        assert!(line.is_some_and(|line| line.contains(&expected)), "{check}: {table}");
+        assert!(!passes(&findings), "{check}");
+    }
+}
+
+#[test]
+fn an_agent_that_has_ended_in_good_order_is_well_whatever_it_was_like() {
+    let mut facts = facts();
+    let mut last = ended("b", 1);
+    let status = last.status.as_mut().expect("there");
+    (status.shards, status.version) = (Some(4), Some("0.0.9".into()));
+    facts.snapshot.agents.as_mut().expect("there").items[1] = last;
+    facts
+        .snapshot
+        .leases
+        .as_mut()
+        .expect("there")
+        .items
+        .retain(|lease| lease.metadata.name != Some("agent.b".into()));
+    let findings = evaluate(&facts);
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{}", table(&findings));
+    assert!(table(&findings).contains("1 of 1 fresh"), "{}", table(&findings));
 }
 
 #[test]
