@@ -7,7 +7,8 @@ use std::process::Output;
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
-use kube::{Api, Client};
+use kube::config::AuthInfo;
+use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -22,6 +23,8 @@ pub(crate) struct Cluster {
     pub(crate) control_plane: String,
     /// The workspace.
     pub(crate) root: PathBuf,
+    /// Its nodes are containers on this machine, made by kind.
+    pub(crate) of_kind: bool,
 }
 
 impl Cluster {
@@ -42,7 +45,15 @@ impl Cluster {
         }
         let control_plane = control_plane.context("no node is labelled as the control plane")?;
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        Ok(Cluster { client, workers, control_plane, root })
+        let of_kind = std::env::var_os("E2E_FOREIGN").is_none_or(|foreign| foreign != "yes");
+        Ok(Cluster { client, workers, control_plane, root, of_kind })
+    }
+
+    /// The API as somebody else sees it: whoever a token names.
+    pub(crate) async fn client_with_token(&self, token: &str) -> Result<Client> {
+        let mut config = Config::infer().await?;
+        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
+        Ok(Client::try_from(config)?)
     }
 
     /// Runs a program to its end and returns what it printed.
@@ -69,6 +80,11 @@ impl Cluster {
     /// kubectl, as a user runs it.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.run("kubectl", arguments).await
+    }
+
+    /// A command on a node, which is a container of kind's.
+    pub(crate) async fn on_node(&self, node: &str, command: &[&str]) -> Result<String> {
+        self.run("docker", &[&["exec", node], command].concat()).await
     }
 
     /// Applies YAML or JSON by kubectl, in a namespace.

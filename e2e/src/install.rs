@@ -1,8 +1,8 @@
 //! Pagemesh on the cluster, installed as a user does: by Helm.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -14,6 +14,8 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::collector::{self, Collector};
 use crate::scene::SYSTEM;
+use crate::temporary::Temporary;
+use crate::wait::{Seen, until};
 
 /// The label of nodes that lend memory in the tests: see e2e/values.yaml.
 pub(crate) const LENDS: &str = "pagemesh.test/lends";
@@ -22,7 +24,8 @@ pub(crate) const RELEASE: &str = "pagemesh";
 
 static COLLECTOR: OnceLock<Collector> = OnceLock::new();
 
-/// Installs or upgrades pagemesh from the working tree, on all workers, and waits until it serves.
+/// Installs pagemesh from the working tree anew, on all workers, and waits until it serves. What an earlier run has left is
+/// uninstalled first: images change under the same tag, and an upgrade that changes no template would go on with the old ones.
 pub(crate) async fn bring_up(cluster: &Cluster) -> Result<()> {
     let collector = Collector::start().await?;
     COLLECTOR.set(collector).map_err(|_| anyhow::anyhow!("pagemesh is brought up once"))?;
@@ -31,14 +34,14 @@ pub(crate) async fn bring_up(cluster: &Cluster) -> Result<()> {
         lend(cluster, worker, true).await?;
     }
     lend(cluster, &cluster.control_plane, false).await?;
+    let uninstall = ["uninstall", RELEASE, "-n", SYSTEM, "--ignore-not-found", "--wait", "--timeout=5m"];
+    cluster.run("helm", &uninstall).await?;
     install(cluster, &cluster.root.join("charts/pagemesh"), &[]).await
 }
 
 /// Installs or upgrades the chart in a directory with the tests' values and more of them, and waits until all agents serve.
 pub(crate) async fn install(cluster: &Cluster, chart: &std::path::Path, more: &[&str]) -> Result<()> {
     let chart = chart.to_str().context("the chart's path is no text")?;
-    let endpoint = format!("http://{}:{}", gateway(cluster).await?, collector::PORT);
-    let endpoint = format!("otel.OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}");
     let mut arguments = vec![
         "upgrade",
         "--install",
@@ -51,9 +54,15 @@ pub(crate) async fn install(cluster: &Cluster, chart: &std::path::Path, more: &[
         "--timeout=5m",
         "--values",
         "e2e/values.yaml",
-        "--set-string",
-        &endpoint,
     ];
+    let endpoint = match cluster.of_kind {
+        true => {
+            let endpoint = format!("http://{}:{}", gateway(cluster).await?, collector::PORT);
+            Some(format!("otel.OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}"))
+        }
+        false => None,
+    };
+    arguments.extend(endpoint.iter().flat_map(|endpoint| ["--set-string", endpoint]));
     arguments.extend(more);
     cluster.run("helm", &arguments).await?;
     for worker in &cluster.workers {
@@ -84,8 +93,12 @@ async fn gateway(cluster: &Cluster) -> Result<String> {
 
 /// Makes a node lend memory, or not.
 pub(crate) async fn lend(cluster: &Cluster, node: &str, lends: bool) -> Result<()> {
-    let label = lends.then_some("true");
-    let patch = Patch::Merge(json!({"metadata": {"labels": {LENDS: label}}}));
+    label(cluster, node, LENDS, lends.then_some("true")).await
+}
+
+/// Gives a node a label, or takes it away.
+pub(crate) async fn label(cluster: &Cluster, node: &str, key: &str, value: Option<&str>) -> Result<()> {
+    let patch = Patch::Merge(json!({"metadata": {"labels": {key: value}}}));
     Api::<Node>::all(cluster.client.clone()).patch(node, &PatchParams::default(), &patch).await?;
     Ok(())
 }
@@ -99,13 +112,22 @@ pub(crate) fn plugin() -> Result<PathBuf> {
     Ok(plugin)
 }
 
-/// The agent's pod of a node.
-pub(crate) async fn agent_pod(cluster: &Cluster, node: &str) -> Result<Pod> {
+/// The agent's pod of a node, if it has one.
+pub(crate) async fn agent_pod(cluster: &Cluster, node: &str) -> Result<Option<Pod>> {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), SYSTEM);
     let agents = ListParams::default()
         .labels("app.kubernetes.io/component=agent")
         .fields(&format!("spec.nodeName={node}"));
-    pods.list(&agents).await?.items.pop().with_context(|| format!("{node} has no agent"))
+    Ok(pods.list(&agents).await?.items.pop())
+}
+
+/// Waits until a node has no agent any more. It hands over what it homes before it goes.
+pub(crate) async fn until_no_agent(cluster: &Cluster, node: &str) -> Result<()> {
+    until(&format!("the agent of {node} to go"), Duration::from_secs(300), async || {
+        let left = agent_pod(cluster, node).await?;
+        Ok(Seen::when(left.is_none(), || format!("{:?}", left.and_then(|pod| pod.status))))
+    })
+    .await
 }
 
 /// A token as the kubelet gives it to an agent: bound to its pod, and so to its node.
@@ -126,27 +148,12 @@ pub(crate) async fn agent_token(cluster: &Cluster, pod: &Pod) -> Result<String> 
 }
 
 /// A kubeconfig that knows where the cluster is, but nobody who may use it.
-pub(crate) async fn kubeconfig_without_user(cluster: &Cluster) -> Result<Kubeconfig> {
+pub(crate) async fn kubeconfig_without_user(cluster: &Cluster, directory: &Temporary) -> Result<String> {
     let text = cluster.kubectl(&["config", "view", "--raw", "--minify", "-o", "json"]).await?;
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
     config["users"] = json!([]);
     config["contexts"][0]["context"]["user"] = json!("");
-    let path = std::env::temp_dir().join(format!("pagemesh-e2e-{}.kubeconfig", std::process::id()));
-    std::fs::File::create(&path)?.write_all(config.to_string().as_bytes())?;
-    Ok(Kubeconfig(path))
-}
-
-/// A file that goes with its owner.
-pub(crate) struct Kubeconfig(PathBuf);
-
-impl Kubeconfig {
-    /// Where it is.
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.0
-    }
-
-    /// Removes it.
-    pub(crate) fn close(self) -> Result<()> {
-        Ok(std::fs::remove_file(&self.0)?)
-    }
+    let path = directory.join("kubeconfig")?;
+    std::fs::write(&path, config.to_string())?;
+    Ok(path)
 }

@@ -3,16 +3,17 @@
 //! How a pod attaches without privilege is not part of this release: these mount the agent's directory of their node and
 //! preload the library themselves.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, LogParams};
+use kube::api::LogParams;
 use serde_json::{Value, json};
 
+use crate::cluster::said;
 use crate::scene::Scene;
 use crate::wait::{EVENTUALLY, Seen, until};
 
-/// The image with the programs: see e2e/images.
+/// The image with the programs, unless `E2E_PROGRAM_IMAGE` names another one: see e2e/images.
 const IMAGE: &str = "pagemesh.test/program:e2e";
 /// Where the agents' socket is, on every node and in the pods.
 const AGENT_DIR: &str = "/run/pagemesh";
@@ -36,7 +37,7 @@ impl Scene {
             "volumes": [{"name": "agent", "hostPath": {"path": AGENT_DIR, "type": "Directory"}}],
             "containers": [{
                 "name": "program",
-                "image": IMAGE,
+                "image": std::env::var("E2E_PROGRAM_IMAGE").unwrap_or_else(|_| IMAGE.into()),
                 "imagePullPolicy": "IfNotPresent",
                 "command": command,
                 "env": [
@@ -75,7 +76,7 @@ impl Scene {
         Ok(log)
     }
 
-    /// Starts the load program with index `index` of `count`.
+    /// Starts the load program with index `index` of `count`, on all pages of a region.
     pub(crate) async fn start_load(
         &self,
         on: On<'_>,
@@ -109,14 +110,21 @@ pub(crate) struct Progress {
     pub(crate) wrong: u64,
     /// When it said so, in seconds since 1970.
     pub(crate) at: f64,
+    /// Whether it was told to end, has looked at every page once more, and says no more.
+    pub(crate) ended: bool,
+}
+
+impl Progress {
+    /// All that a program's output tells. Lines about other things are errors, which [`Load::good`] shows.
+    fn all(log: &str) -> Vec<Progress> {
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
 }
 
 impl Load<'_> {
     /// All that the program has said about its progress.
     pub(crate) async fn history(&self) -> Result<Vec<Progress>> {
-        let log = self.scene.pods().logs(&self.name, &LogParams::default()).await?;
-        // Lines that are not about progress are the program's end, or an error that `good` will show.
-        Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        Ok(Progress::all(&self.scene.pods().logs(&self.name, &LogParams::default()).await?))
     }
 
     /// Waits until it has done `writes` more writes than now, none of them wrong.
@@ -133,21 +141,15 @@ impl Load<'_> {
         .await
     }
 
-    /// Ends the program and makes sure that it never saw anything wrong.
-    pub(crate) async fn good(self) -> Result<Progress> {
-        let pods = self.scene.pods();
-        let history = self.history().await?;
-        let log = pods.logs(&self.name, &LogParams::default()).await?;
-        let last = history.last().with_context(|| format!("{} did nothing: {log}", self.name))?.clone();
-        anyhow::ensure!(last.wrong == 0, "{} saw wrong values: {log}", self.name);
-        let pod = pods.get(&self.name).await?;
-        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
-        anyhow::ensure!(phase == "Running", "{} is {phase} before it was told to end: {log}", self.name);
-        pods.delete(&self.name, &DeleteParams::default()).await?;
-        until(&format!("{} to end", self.name), EVENTUALLY, async || {
-            Ok(Seen::when(pods.get_opt(&self.name).await?.is_none(), || "it is there".into()))
-        })
-        .await?;
-        Ok(last)
+    /// Tells the program to end, and makes sure that nothing was wrong and no access failed from its first to its last.
+    pub(crate) async fn good(self) -> Result<()> {
+        let Load { scene, name } = &self;
+        let tell = ["exec", name, "-n", &scene.namespace, "--", "kill", "1"];
+        // That this fails says nothing: when a container's first process ends, so does what else runs in it.
+        let told = scene.cluster.attempt("kubectl", &tell).await?;
+        let log = scene.finished(name).await.with_context(|| format!("after \"{}\"", said(&told)))?;
+        let last = Progress::all(&log).pop();
+        ensure!(last.is_some_and(|last| last.ended && last.wrong == 0), "{name} did not end well: {log}");
+        Ok(())
     }
 }

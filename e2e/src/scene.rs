@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
@@ -31,9 +30,7 @@ pub(crate) async fn play(cluster: &Arc<Cluster>, test: &Test) -> Result<()> {
     let namespace = format!("e2e-{}", test.name.replace('_', "-"));
     let scene = Scene { cluster: Arc::clone(cluster), namespace };
     scene.set_up().await.context("the namespace of the test cannot be made")?;
-    // A failed assertion is a panic: it must not keep the dump from being made.
-    let outcome = std::panic::AssertUnwindSafe((test.run)(&scene)).catch_unwind().await;
-    let result = outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!("{}", panic_text(panic.as_ref()))));
+    let result = (test.run)(&scene).await;
     let result = match result {
         Ok(()) => scene.tear_down().await.context("after the test"),
         Err(error) => Err(anyhow::anyhow!("{error:#}\n{}", scene.dump().await)),
@@ -43,11 +40,6 @@ pub(crate) async fn play(cluster: &Arc<Cluster>, test: &Test) -> Result<()> {
         let _ = scene.tear_down().await;
     }
     result
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-    text.unwrap_or("a panic without text").to_owned()
 }
 
 impl Scene {
@@ -87,13 +79,21 @@ impl Scene {
     /// The objects, events and logs that tell why a test failed.
     async fn dump(&self) -> String {
         let mut text = String::new();
-        let looks: [&[&str]; 6] = [
+        let operators = "app.kubernetes.io/component=operator";
+        let agents = "app.kubernetes.io/component=agent";
+        let looks: [&[&str]; 10] = [
             &["get", "regions,mounttables,pods", "-o", "wide", "-n", &self.namespace],
             &["get", "regions", "-o", "yaml", "-n", &self.namespace],
             &["get", "events", "--sort-by=.lastTimestamp", "-n", &self.namespace],
             &["get", "agentpools,agents,nodes,pods", "-o", "wide", "-n", SYSTEM],
-            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "--tail=40", "--prefix"],
-            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=agent", "--tail=40", "--prefix"],
+            &["get", "agents", "-o", "yaml"],
+            &["get", "events", "--sort-by=.lastTimestamp", "-n", SYSTEM],
+            // What is told of objects that have no namespace.
+            &["get", "events", "--sort-by=.lastTimestamp", "-n", "default"],
+            &["logs", "-n", SYSTEM, "-l", operators, "--tail=40", "--prefix"],
+            &["logs", "-n", SYSTEM, "-l", agents, "--tail=40", "--prefix"],
+            // Of those that have begun anew; of others kubectl complains that there are none.
+            &["logs", "-n", SYSTEM, "-l", agents, "--tail=40", "--prefix", "--previous", "--ignore-errors"],
         ];
         for look in looks {
             let said = match self.cluster.attempt("kubectl", look).await {

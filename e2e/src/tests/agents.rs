@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kube::Api;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use pagemesh_crds::{Agent, Region};
 
 use crate::install::{self, LENDS};
@@ -68,25 +70,7 @@ async fn with_third_node(scene: &Scene, body: impl AsyncFnOnce() -> Result<()>) 
     }
     .await;
     install::lend(&scene.cluster, third, false).await?;
-    // The agent hands over what it homes, and goes.
-    let pods = [
-        "get",
-        "pods",
-        "-n",
-        SYSTEM,
-        "-l",
-        "app.kubernetes.io/component=agent",
-        "-o",
-        "name",
-        "--field-selector",
-    ];
-    let selector = format!("spec.nodeName={third}");
-    let gone = until("the third node's agent to go", Duration::from_secs(300), async || {
-        let left = scene.cluster.kubectl(&[&pods[..], &[&selector]].concat()).await?;
-        Ok(Seen::when(left.trim().is_empty(), || left))
-    })
-    .await;
-    result.and(gone)
+    result.and(install::until_no_agent(&scene.cluster, third).await)
 }
 
 pub(super) async fn a_third_node_joins_and_attaches(scene: &Scene) -> Result<()> {
@@ -177,99 +161,97 @@ pub(super) async fn a_drained_home_hands_over_under_load(scene: &Scene) -> Resul
 
 pub(super) async fn a_node_that_the_pool_no_longer_selects_hands_over(scene: &Scene) -> Result<()> {
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
-    scene.region("table", "size: 2Mi, homes: 2").await?;
-    scene.ready("table").await?;
-    let written = scene.fill("writer", second, "table", "kept").await?;
-    let load = {
-        scene.region("busy", "size: 1Mi, homes: 2").await?;
-        scene.ready("busy").await?;
-        scene.start_load(On(first), "busy", 0, 1).await?
-    };
-    load.goes_on(50).await?;
-
-    install::lend(&scene.cluster, second, false).await?;
-    let handed_over = async {
-        for region in ["table", "busy"] {
-            scene
-                .homes_are(region, "on the node that stays", |homes| homes.iter().all(|home| home == first))
-                .await?;
+    // Two nodes stay, and their programs take pages from each other: what one node alone uses it asks no home for.
+    with_third_node(scene, async || {
+        let third = &scene.cluster.control_plane;
+        for (region, size) in [("table", "2Mi"), ("busy", "1Mi")] {
+            scene.region(region, &format!("size: {size}, homes: 3")).await?;
+            scene.homes_are(region, "on three nodes", |homes| homes.contains(second)).await?;
         }
-        load.goes_on(50).await?;
-        let read = scene.checksum("reader", first, "table").await?;
-        ensure!(written == read, "wrote {written}, read {read}");
-        Ok::<_, anyhow::Error>(())
-    }
-    .await;
-    install::lend(&scene.cluster, second, true).await?;
-    handed_over?;
-    // It comes back with another life and is believed again; what was crowded spreads again.
-    scene.agent_is(second, "True").await?;
-    scene.homes_are("table", "on both nodes again", |homes| homes.contains(second)).await?;
-    let read = scene.checksum("reader-again", second, "table").await?;
-    ensure!(written == read, "wrote {written}, after the way back {read}");
-    load.goes_on(50).await?;
-    load.good().await.map(drop)
+        let written = scene.fill("writer", second, "table", "kept").await?;
+        let loads = [
+            scene.start_load(On(first), "busy", 0, 2).await?,
+            scene.start_load(On(third), "busy", 1, 2).await?,
+        ];
+        for load in &loads {
+            load.goes_on(50).await?;
+        }
+        install::lend(&scene.cluster, second, false).await?;
+        let handed_over = async {
+            for region in ["table", "busy"] {
+                scene.homes_are(region, "on the nodes that stay", |homes| !homes.contains(second)).await?;
+            }
+            for load in &loads {
+                load.goes_on(50).await?;
+            }
+            let read = scene.checksum("reader", first, "table").await?;
+            ensure!(written == read, "wrote {written}, read {read}");
+            Ok::<_, anyhow::Error>(())
+        }
+        .await;
+        install::lend(&scene.cluster, second, true).await?;
+        handed_over?;
+        // It comes back with another life and is believed again; what was crowded spreads again.
+        scene.agent_is(second, "True").await?;
+        scene.homes_are("table", "on three nodes again", |homes| homes.contains(second)).await?;
+        let read = scene.checksum("reader-again", second, "table").await?;
+        ensure!(written == read, "wrote {written}, after the way back {read}");
+        for load in loads {
+            load.goes_on(50).await?;
+            load.good().await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 pub(super) async fn a_node_that_cannot_serve_says_so(scene: &Scene) -> Result<()> {
-    let second = &scene.cluster.workers[1];
-    let device =
-        async |from: &str, to: &str| scene.cluster.run("docker", &["exec", second, "mv", from, to]).await;
-    install::lend(&scene.cluster, second, false).await?;
-    scene.agent_is(second, "Stopped").await.context("the agent must end before its node is broken")?;
-    let selector = format!("spec.nodeName={second}");
-    let list = [
-        "get",
-        "pods",
-        "-n",
-        SYSTEM,
-        "-l",
-        "app.kubernetes.io/component=agent",
-        "-o",
-        "name",
-        "--field-selector",
-        &selector,
-    ];
-    until("the agent to end", Duration::from_secs(300), async || {
-        let left = scene.cluster.kubectl(&list).await?;
-        Ok(Seen::when(left.trim().is_empty(), || left))
-    })
-    .await?;
+    let (cluster, second) = (&scene.cluster, &scene.cluster.workers[1]);
+    let device = async |from: &str, to: &str| cluster.on_node(second, &["mv", from, to]).await;
+    install::lend(cluster, second, false).await?;
+    let agent = scene.agent_is(second, "Stopped").await;
+    let agent = agent.context("the agent must end before its node is broken")?;
+    install::until_no_agent(cluster, second).await?;
+    // Kubernetes keeps Events for an hour, so there may be some of an earlier run. One that is told again is written again.
+    let earlier = preflight_events(scene, &agent).await?;
+    let earlier: Vec<_> = earlier.iter().map(|event| &event.metadata.resource_version).collect();
     device("/dev/userfaultfd", "/dev/userfaultfd.away").await?;
-    install::lend(&scene.cluster, second, true).await?;
+    install::lend(cluster, second, true).await?;
     let reported = async {
-        let agent = scene.agent_is(second, "PreflightFailed").await?;
-        let findings = agent.status.unwrap_or_default().preflight;
+        let broken = scene.agent_is(second, "PreflightFailed").await?;
+        let findings = broken.status.unwrap_or_default().preflight;
         ensure!(
-            findings.iter().any(|finding| finding.message.contains("userfaultfd")),
+            findings.iter().any(|finding| finding.name.contains("userfaultfd")),
             "the findings do not name the device: {findings:?}"
         );
-        until("an Event on the Agent", EVENTUALLY, async || {
-            let arguments = [
-                "get",
-                "events",
-                "-A",
-                "--field-selector",
-                "involvedObject.kind=Agent,reason=PreflightFailed",
-                "-o",
-                "name",
-            ];
-            let events = scene.cluster.kubectl(&arguments).await?;
-            Ok(Seen::when(!events.trim().is_empty(), || "none".into()))
+        until("an Event on the Agent that names the device", EVENTUALLY, async || {
+            let mut events = preflight_events(scene, &agent).await?;
+            events.retain(|event| !earlier.contains(&&event.metadata.resource_version));
+            let texts: Vec<_> = events.into_iter().filter_map(|event| event.message).collect();
+            Ok(Seen::when(texts.iter().any(|text| text.contains("userfaultfd")), || format!("{texts:?}")))
         })
         .await?;
         // Nothing is placed there.
-        scene.region("table", "size: 1Mi").await?;
-        scene
-            .homes_are("table", "elsewhere", |homes| !homes.is_empty() && !homes.contains(second))
-            .await
-            .map(drop)
+        scene.region("table", &format!("size: 1Mi, homes: {}", cluster.workers.len())).await?;
+        let message = scene.refused_for("table", "NotEnoughAgents").await?;
+        ensure!(message.contains(second.as_str()), "it is not said that {second} is missing: {message}");
+        Ok(())
     }
     .await;
     device("/dev/userfaultfd.away", "/dev/userfaultfd").await?;
     // A container has the devices that there were when it began, so the agent's begins anew.
-    let pod = scene.cluster.kubectl(&list).await?;
-    scene.cluster.kubectl(&["delete", pod.trim(), "-n", SYSTEM]).await?;
+    if let Some(pod) = install::agent_pod(cluster, second).await? {
+        cluster.kubectl(&["delete", "pod", &pod.name_any(), "-n", SYSTEM]).await?;
+    }
     let healed = scene.agent_is(second, "True").await;
-    reported.and(healed.map(drop)).with_context(|| format!("nodes that lend are labelled {LENDS}"))
+    reported.and(healed.map(drop)).with_context(|| format!("nodes that lend are labelled {LENDS}"))?;
+    scene.homes_are("table", "on all nodes", |homes| homes.contains(second)).await.map(drop)
+}
+
+/// The Events that tell what an Agent's node lacks.
+async fn preflight_events(scene: &Scene, agent: &Agent) -> Result<Vec<Event>> {
+    let uid = agent.uid().context("an Agent without a uid")?;
+    let fields = format!("involvedObject.kind=Agent,involvedObject.uid={uid},reason=PreflightFailed");
+    let events = Api::<Event>::all(scene.cluster.client.clone());
+    Ok(events.list(&ListParams::default().fields(&fields)).await?.items)
 }

@@ -7,7 +7,8 @@ use crate::cluster::said;
 use crate::install;
 use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
-use crate::wait::{EVENTUALLY, Seen, until};
+use crate::temporary::Temporary;
+use crate::wait::{EVENTUALLY, SOON, Seen, until};
 
 impl Scene {
     /// Runs the command line as the kubectl plugin that it is.
@@ -45,7 +46,7 @@ pub(super) async fn status_shows_a_region(scene: &Scene) -> Result<()> {
     // A region that is not there is an error that says so.
     let (good, text) = scene.plugin(&["status", "nothing", "-n", &scene.namespace]).await?;
     ensure!(!good && text.contains("nothing"), "{text}");
-    load.good().await.map(drop)
+    load.good().await
 }
 
 pub(super) async fn logs_and_report(scene: &Scene) -> Result<()> {
@@ -54,14 +55,12 @@ pub(super) async fn logs_and_report(scene: &Scene) -> Result<()> {
     let (good, text) = scene.plugin(&["logs", "table", "-n", &scene.namespace, "--tail=50"]).await?;
     ensure!(good && scene.cluster.workers.iter().all(|worker| text.contains(worker)), "{text}");
 
-    let bundle = std::env::temp_dir().join(format!("pagemesh-report-{}.tar.gz", std::process::id()));
-    let path = bundle.to_string_lossy().into_owned();
+    let directory = Temporary::new("report")?;
+    let path = directory.join("report.tar.gz")?;
     let (good, text) = scene.plugin(&["report", "-o", &path]).await?;
     ensure!(good, "{text}");
     let list = scene.cluster.run("tar", &["-tzf", &path]).await?;
-    let contents = scene.cluster.run("tar", &["-xzOf", &path]).await;
-    std::fs::remove_file(&bundle)?;
-    let contents = contents?;
+    let contents = scene.cluster.run("tar", &["-xzOf", &path]).await?;
     ensure!(list.lines().count() > 5, "{list}");
     ensure!(
         contents.contains("table") && contents.contains("kind: Region"),
@@ -74,27 +73,36 @@ pub(super) async fn logs_and_report(scene: &Scene) -> Result<()> {
 }
 
 pub(super) async fn check_names_an_injected_fault(scene: &Scene) -> Result<()> {
-    let check = async || scene.plugin(&["check", "--cluster"]).await;
-    let (good, text) = until("check to find nothing", EVENTUALLY, async || {
-        let (good, text) = check().await?;
-        Ok(if good { Seen::Yes((good, text)) } else { Seen::NotYet(text) })
-    })
-    .await?;
-    ensure!(good, "{text}");
+    let check = async || scene.plugin(&["check", "--cluster", "-o", "json"]).await;
+    let finds_nothing = async || {
+        until("check to find nothing", EVENTUALLY, async || {
+            let (good, text) = check().await?;
+            Ok(Seen::when(good, || text))
+        })
+        .await
+    };
+    finds_nothing().await?;
     // The right of agents to read Regions goes away, as by a careless edit.
     let saved = scene.cluster.kubectl(&["get", "clusterrole", "pagemesh-agent", "-o", "json"]).await?;
     scene.cluster.kubectl(&["delete", "clusterrole", "pagemesh-agent"]).await?;
-    let found = check().await;
+    // The API server judges rights by what it has cached.
+    let named = until("check to name the missing right", SOON, async || {
+        let (good, text) = check().await?;
+        let findings: Vec<Value> = serde_json::from_str(&text).with_context(|| text.clone())?;
+        let names = |finding: &Value| {
+            finding["level"] == "fail"
+                && finding["check"] == "permissions of pool default"
+                && finding["found"].as_str().is_some_and(|found| found.contains("know the regions"))
+                && finding["advice"].as_str().is_some_and(|advice| advice.contains("regions.pagemesh.io"))
+        };
+        Ok(Seen::when(!good && findings.iter().any(names), || text))
+    })
+    .await;
     let mut role: Value = serde_json::from_str(&saved)?;
     for server_made in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
         role["metadata"].as_object_mut().context("no metadata")?.remove(server_made);
     }
     scene.cluster.apply(SYSTEM, &role.to_string()).await?;
-    let (good, text) = found?;
-    ensure!(!good && text.contains("regions"), "the missing right is not named: {text}");
-    until("check to find nothing again", EVENTUALLY, async || {
-        let (good, text) = check().await?;
-        Ok(Seen::when(good, || text))
-    })
-    .await
+    named?;
+    finds_nothing().await
 }

@@ -1,6 +1,6 @@
 //! Regions that go.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use kube::api::DeleteParams;
 
 use crate::pods::On;
@@ -30,7 +30,8 @@ pub(super) async fn deletion_waits_for_attachments_and_names_them(scene: &Scene)
     load.goes_on(20).await?;
     let name = format!("{}/table", scene.namespace);
     let late = scene.run("late", On(second), &["python3", "-c", super::sharing::READ, &name]).await;
-    let refusal = format!("{:#}", late.expect_err("a region that is being deleted takes nobody"));
+    let Err(refusal) = late else { bail!("a region that is being deleted takes somebody") };
+    let refusal = format!("{refusal:#}");
     ensure!(refusal.contains("delet"), "the refusal does not say why: {refusal}");
 
     load.good().await?;

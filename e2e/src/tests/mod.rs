@@ -24,12 +24,17 @@ pub(crate) struct Test {
     pub(crate) name: &'static str,
     /// What it does.
     pub(crate) run: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<()>>,
+    /// It reaches into nodes of kind, or needs to be reached from them.
+    pub(crate) of_kind: bool,
 }
 
 /// A test from an async function of the same name.
 macro_rules! test {
+    (of kind, $module:ident :: $name:ident) => {
+        Test { of_kind: true, ..test!($module::$name) }
+    };
     ($module:ident :: $name:ident) => {
-        Test { name: stringify!($name), run: |scene| Box::pin($module::$name(scene)) }
+        Test { name: stringify!($name), run: |scene| Box::pin($module::$name(scene)), of_kind: false }
     };
 }
 
@@ -44,12 +49,13 @@ pub(crate) fn side_by_side() -> Vec<Test> {
         test!(deletion::deletion_waits_for_attachments_and_names_them),
         test!(deletion::a_recreated_region_is_a_new_one),
         test!(placement::what_cannot_be_placed_says_why_and_heals),
+        test!(placement::a_pool_comes_gets_a_node_and_has_too_little_memory),
         test!(placement::class_defaults_and_limits),
         test!(permissions::an_agent_may_write_only_what_is_its_own),
         test!(examples::every_example_works),
         test!(command_line::status_shows_a_region),
         test!(command_line::logs_and_report),
-        test!(traces::one_trace_spans_operator_and_agent),
+        test!(of kind, traces::one_trace_spans_operator_and_agent),
     ]
 }
 
@@ -59,12 +65,12 @@ pub(crate) fn alone() -> Vec<Test> {
         test!(agents::a_third_node_joins_and_attaches),
         test!(agents::a_drained_home_hands_over_under_load),
         test!(agents::a_node_that_the_pool_no_longer_selects_hands_over),
-        test!(agents::a_node_that_cannot_serve_says_so),
-        test!(operator::killed_twenty_times_while_regions_come_and_go),
-        test!(operator::another_leader_takes_over),
+        test!(of kind, agents::a_node_that_cannot_serve_says_so),
+        test!(of kind, operator::killed_twenty_times_while_regions_come_and_go),
+        test!(of kind, operator::another_leader_takes_over),
         test!(command_line::check_names_an_injected_fault),
-        test!(api_server::stopped_for_a_minute_under_load),
-        test!(release::an_upgrade_keeps_what_regions_hold),
+        test!(of kind, api_server::stopped_for_a_minute_under_load),
+        test!(of kind, release::an_upgrade_keeps_what_regions_hold),
         test!(release::uninstalling_leaves_regions),
     ]
 }
