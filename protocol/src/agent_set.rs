@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::AgentId;
 
 /// A set of agents, iterated in order of id. The first 64 agents need no allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AgentSet {
     low: u64,
     /// Words for agents 64 and up; never ends in a zero word, so that equal sets are equal values.

@@ -11,6 +11,8 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::home::{Entry, Kind, Transaction, Waiting};
 use crate::message::Route;
 use crate::mutation::Mutation;
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// What is still to come of a region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Arriving {
     /// By previous home: the first page whose entry is not here.
     cursors: Few<AgentId, u64>,
@@ -32,7 +34,7 @@ pub(crate) struct Arriving {
 }
 
 /// A transaction on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Arrival {
     open: Open,
     source: Option<AgentId>,

@@ -3,6 +3,8 @@
 //! From the moment it hears of the new placement it takes no part in those pages' transactions any more, and what it
 //! keeps of them does not change. So the new home may ask for an entry any number of times.
 
+use serde::{Deserialize, Serialize};
+
 use crate::home::{Entry, Kind, Transaction};
 use crate::mutation::Mutation;
 use crate::node::{Node, Step};
@@ -10,7 +12,7 @@ use crate::tables::{Few, PerPage};
 use crate::{Access, AgentId, AgentSet, Body, Fill, Open, PageId, RegionId, Roles, Txn};
 
 /// What one other home is to take up of a region, and may not have got yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Departed {
     entries: PerPage<Entry>,
     open: Few<u64, Transaction>,

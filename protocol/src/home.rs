@@ -2,12 +2,14 @@
 
 use alloc::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mutation::Mutation;
 use crate::node::{Node, PageState, Step};
 use crate::{Access, AgentId, AgentSet, Body, Fill, PageId, RequestId, Txn};
 
 /// What the home knows of a page.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// The agent that has the contents for certain; none as long as nobody ever wrote the page.
     pub(crate) owner: Option<AgentId>,
@@ -31,7 +33,7 @@ impl Default for Entry {
 }
 
 /// A page's transaction and those who wait for it to end, in order of arrival.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct HomeWork {
     pub(crate) active: Option<Transaction>,
     pub(crate) queue: VecDeque<Waiting>,
@@ -75,7 +77,7 @@ impl Transaction {
 }
 
 /// A request that the home has not begun to serve. At most one for each agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Waiting {
     pub(crate) from: AgentId,
     pub(crate) req: RequestId,
@@ -83,7 +85,7 @@ pub(crate) struct Waiting {
     pub(crate) have: Txn,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Transaction {
     pub(crate) txn: Txn,
     pub(crate) requester: AgentId,
@@ -91,7 +93,7 @@ pub(crate) struct Transaction {
     pub(crate) kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// `source` sends a copy to the requester.
     Read { source: AgentId },

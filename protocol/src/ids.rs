@@ -1,7 +1,9 @@
 //! The names of things: agents, regions, pages, transactions, points in time.
 
+use serde::{Deserialize, Serialize};
+
 /// Number of an agent in its mesh. Small and dense, so that a set of agents is a bit set ([`crate::AgentSet`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AgentId(pub u16);
 
 impl AgentId {
@@ -10,11 +12,11 @@ impl AgentId {
 }
 
 /// Identity of a region in the whole mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RegionId(pub u64);
 
 /// One page of one region: the unit of coherence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PageId {
     /// The region.
     pub region: RegionId,
@@ -31,7 +33,7 @@ impl PageId {
 
 /// Number of a transaction on a page. A home hands them out in rising order and never twice, so the number of the
 /// transaction that last made a page writable also names the page's contents: it is their *version*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Txn(pub u64);
 
 impl Txn {
@@ -44,7 +46,7 @@ impl Txn {
 }
 
 /// Number of a request. An agent hands them out in rising order and never twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 impl RequestId {
@@ -53,7 +55,7 @@ impl RequestId {
 }
 
 /// What distinguishes two lives of an agent: one that comes back without its memory has another incarnation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
 impl Incarnation {
@@ -62,7 +64,7 @@ impl Incarnation {
 }
 
 /// Nanoseconds since any fixed origin. Only differences and order matter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
 impl Time {
@@ -74,7 +76,7 @@ impl Time {
 }
 
 /// What a fault wants, and what a grant gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Access {
     /// A read-only copy.
     Read,

@@ -1,9 +1,11 @@
 //! What goes into a [`Node`](crate::Node) and what comes out of it: two closed enums.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Access, AgentId, Incarnation, Message, PageId, Placement, RegionConfig, RegionId};
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Input {
     /// A region was declared, or its placement or configuration changed. Only a greater epoch is heeded. A region may
     /// grow and its pages may move to other homes; what does not follow from what is known here is a [`Violation`].

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::home::Kind;
 use crate::mutation::Mutation;
 use crate::node::{Node, Step};
@@ -11,7 +13,7 @@ use crate::{Access, AgentId, Body, PageId, RegionId, RequestId};
 const TAKING_MAX: usize = 64;
 
 /// An agent that leaves a region which this node homes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Leaver {
     /// The leaver's number for its attempt.
     req: RequestId,

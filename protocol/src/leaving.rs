@@ -7,13 +7,15 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mutation::Mutation;
 use crate::node::{Node, PageState, Step};
 use crate::tables::Few;
 use crate::{AgentId, AgentSet, Body, Output, PageId, Placement, RegionId, RequestId, Txn, Violation};
 
 /// A region that this node is leaving.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Leaving {
     /// Tells the answers to this attempt from those to an earlier one.
     req: RequestId,
@@ -22,7 +24,7 @@ pub(crate) struct Leaving {
     homes: Option<Few<AgentId, Stage>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Stage {
     /// The home was asked to take over what this node owns.
     Asked,

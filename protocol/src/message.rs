@@ -1,9 +1,11 @@
 //! What agents say to each other. `wire.rs` lays it out in bytes; docs/src/wire-protocol.md explains each field.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Access, AgentId, Incarnation, PageId, RequestId, Txn};
 
 /// A message about one page, sent under one placement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
     /// The page that it is about.
     pub page: PageId,
@@ -15,7 +17,7 @@ pub struct Message {
 }
 
 /// How a [`Body::Grant`] tells its receiver to come by the contents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fill {
     /// Nobody ever wrote the page: it is all zeros.
     Zero,
@@ -24,7 +26,7 @@ pub enum Fill {
 }
 
 /// A transaction that is open while its page moves from one home to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Open {
     /// The transaction.
     pub txn: Txn,
@@ -41,7 +43,7 @@ pub struct Open {
 }
 
 /// What an agent is to a page: a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Roles(pub u8);
 
 impl Roles {
@@ -72,7 +74,7 @@ impl Roles {
 }
 
 /// The kinds of message. The comment of each says who sends it to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// Requester to home: I need this page. Sent again, unchanged but for `have`, whenever it may have been lost.
     Get {

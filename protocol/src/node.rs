@@ -3,6 +3,8 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::arrival::Arriving;
 use crate::departure::Departed;
 use crate::home::{Entry, HomeWork};
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// The times and counts that a mesh may tune. Agents of one mesh need not agree on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tuning {
     /// How long an agent keeps a page that it has just got, in nanoseconds: long enough for the program that faulted
     /// to run and use it, so that two writers make progress instead of passing the page back and forth.
@@ -50,7 +52,7 @@ impl Default for Tuning {
 pub(crate) const UPDATES_UNMAPPED: u8 = 4;
 
 /// What this node may do with a page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PageState {
     /// Nothing: there is no page in the region file.
     #[default]
@@ -62,7 +64,7 @@ pub enum PageState {
 }
 
 /// What every node keeps for every page that it ever had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Page {
     pub(crate) state: PageState,
     /// Version of the copy; when `Invalid`, of the last one.
@@ -79,7 +81,7 @@ impl Default for Page {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Region {
     pub(crate) config: RegionConfig,
     pub(crate) placement: Placement,
@@ -92,7 +94,7 @@ pub(crate) struct Region {
 }
 
 /// A demand for a page that waits for the turn to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Deferred {
     pub(crate) until: Time,
     pub(crate) message: Message,
@@ -111,7 +113,7 @@ pub(crate) struct Step<'a> {
 /// hands directory entries over and `arrival.rs` takes them up; when an agent leaves a region, `leaving.rs` is its side
 /// and `leavers.rs` its homes'. All talk by messages even within one node (`local`), so that a home treats its own
 /// programs as it treats everybody else's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Node {
     pub(crate) me: AgentId,
     pub(crate) tuning: Tuning,
@@ -148,6 +150,7 @@ pub struct Node {
     /// Messages of this node to itself: taken up before the step ends.
     pub(crate) local: VecDeque<Message>,
     #[cfg(feature = "mutations")]
+    #[serde(skip)]
     pub(crate) mutation: Option<Mutation>,
 }
 

@@ -2,13 +2,15 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{AgentId, PageId, RegionId};
 
 /// Neighbouring pages that share one home, so that a run of pages is asked for with one message.
 pub const CHUNK_PAGES: u64 = 64;
 
 /// A region's epoch and its ordered homes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Placement {
     /// Number of this placement; a later one is greater. Never 0.
     pub epoch: u64,
@@ -49,7 +51,7 @@ fn home_among(homes: &[AgentId], page: PageId) -> AgentId {
 }
 
 /// How copies are kept coherent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Coherence {
     /// A write first removes every other copy; readers come and fetch.
     WriteInvalidate,
@@ -58,7 +60,7 @@ pub enum Coherence {
 }
 
 /// What the protocol needs to know of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RegionConfig {
     /// Size in pages.
     pub pages: u64,

@@ -1,11 +1,13 @@
 //! The side that wants a page: faults, the request that they cause, and its completion.
 
+use serde::{Deserialize, Serialize};
+
 use crate::mutation::Mutation;
 use crate::node::{Node, Page, PageState, Step, enough};
 use crate::{Access, AgentId, AgentSet, Body, Fill, Message, Output, PageId, RequestId, Txn, Violation};
 
 /// A page that this node has asked its home for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) req: RequestId,
     pub(crate) access: Access,
@@ -19,7 +21,7 @@ pub(crate) struct Request {
     acked: AgentSet,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Answer {
     txn: Txn,
     access: Access,

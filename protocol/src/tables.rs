@@ -4,10 +4,12 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::CHUNK_PAGES;
 
 /// A value for every page of a region, made a chunk at a time when first needed: declaring a large region is free.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct PerPage<T> {
     chunks: BTreeMap<u64, Box<[T]>>,
 }
@@ -71,7 +73,7 @@ impl<T: Clone + Default> PerPage<T> {
 
 /// A small sorted map. What is under way at one time is little, so that a sorted vector beats a tree, and it
 /// allocates nothing once it has grown.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Few<K, V> {
     entries: Vec<(K, V)>,
 }

@@ -6,7 +6,7 @@
 mod world;
 
 use world::Judged;
-use world::simulate::{simulate, simulate_crash};
+use world::simulate::{simulate, simulate_crash, simulate_recovery};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -48,11 +48,17 @@ fn every_seed_holds_when_an_agent_crashes() {
 }
 
 #[test]
+fn every_seed_holds_when_processes_die_and_what_they_keep_does_not() {
+    run_all("processes die", |seed| simulate_recovery(seed, |_| {}));
+}
+
+#[test]
 fn one_seed() {
     let seed = number("SEED").unwrap_or(0);
     for (what, simulate) in [
         ("all goes on", (|seed| simulate(seed, |_| {})) as Simulate),
         ("an agent crashes", |seed| simulate_crash(seed, |_| {})),
+        ("processes die", |seed| simulate_recovery(seed, |_| {})),
     ] {
         let judged = simulate(seed).unwrap_or_else(|objection| panic!("{what}, SEED={seed}: {objection}"));
         println!("{what}, SEED={seed}: {judged:?}");

@@ -232,6 +232,9 @@ impl World {
         // Far from each other, as random numbers are.
         self.incarnations[node] += 1 << 40;
         self.nodes[node] = Node::new(self.agents[node], Incarnation(self.incarnations[node]), self.tuning);
+        if !self.kept.is_empty() {
+            self.checkpoint(node);
+        }
         self.machines[node] = Machine::new(&[]);
         self.control.heard[node] = 0;
         self.control.left[node] = false;

@@ -9,6 +9,7 @@ pub mod machine;
 mod oracle;
 mod print;
 pub mod random;
+pub mod recovery;
 pub mod simulate;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -140,6 +141,8 @@ pub struct World {
     pub hasty_left: u32,
     /// How many agents that have left may end and come back as others.
     pub restarts_left: u32,
+    /// What outlives the process of each node. Empty if nobody asked for it.
+    kept: Vec<recovery::Kept>,
     /// Accesses that were judged, not part of what makes two states different.
     pub judged: Judged,
 }
@@ -169,6 +172,7 @@ impl World {
             cuts_left: 0,
             hasty_left: 0,
             restarts_left: 0,
+            kept: Vec::new(),
             judged: Judged::default(),
         };
         for node in 0..count {
@@ -322,6 +326,9 @@ impl World {
         let deadline = self.nodes[node].deadline();
         let now = deadline.filter(|_| input == Input::Tick).unwrap_or(Time(0));
         let before = self.refused[node].contains(&true).then(|| self.nodes[node].clone());
+        if let Some(kept) = self.kept.get_mut(node) {
+            kept.take(now, &input);
+        }
         self.nodes[node].step(now, input, &mut out);
         self.nodes[node].rebase(now);
         if before.is_some_and(|before| before != self.nodes[node]) {

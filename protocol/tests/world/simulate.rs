@@ -232,6 +232,29 @@ fn all_leave(world: &mut World) -> Result<(), String> {
     }
 }
 
+/// Runs a seed in which processes of agents die at any time while what they keep outlives them. Nothing may come of it.
+pub fn simulate_recovery(seed: u64, prepare: impl Fn(&mut World)) -> Result<Judged, String> {
+    let (mut chance, setup) = Chance::new(seed);
+    let mut world = World::new(&setup);
+    prepare(&mut world);
+    world.keep();
+    let (dies, saves) = (20 + chance.random.below(500), 1 + chance.random.below(200));
+    let mut accesses = 0;
+    while accesses < ACCESSES {
+        accesses += u64::from(chance.step(&mut world)?);
+        let node = chance.node(&world);
+        if chance.random.one_in(dies) {
+            world.recover(node);
+        } else if chance.random.one_in(saves) {
+            world.checkpoint(node);
+        }
+    }
+    (world.cuts_left, world.hasty_left) = (0, 0);
+    world.settle()?;
+    all_leave(&mut world)?;
+    Ok(world.judged)
+}
+
 /// Runs a seed in which an agent crashes. What it had is lost, and so not every fault ends; but nobody may see a page
 /// that is not the newest, nor write one that somebody else still has: the programs on that agent's node go on.
 pub fn simulate_crash(seed: u64, prepare: impl Fn(&mut World)) -> Result<Judged, String> {
