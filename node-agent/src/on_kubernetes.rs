@@ -1,6 +1,5 @@
 //! An agent that Kubernetes tells what to serve, and that tells Kubernetes of itself.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,13 +42,19 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
     // Whoever deletes the agent's object while it waits must not have it wait for ever.
     let dirs = tokio::select! {
         dirs = pass_preflight(args, &pages, &mut cluster) => dirs?,
-        never = follow_own(&mut uid, &mut api, &identity.name, &own) => match never {},
+        never = async {
+            declared(&mut uid).await;
+            api.follow_own(&identity.name, &own).await
+        } => match never {},
         signal = signals.next() => return bye(signal),
     };
     cluster.held_bytes = dirs.held_bytes();
     cluster.stand(&pages, Stage::WaitingForId);
     let id = tokio::select! {
-        id = wait_for_id(&mut uid, &mut api, &identity.name, &own) => id,
+        id = async {
+            declared(&mut uid).await;
+            api.wait_for_id(&identity.name, &own).await
+        } => id,
         signal = signals.next() => return bye(signal),
     };
     info!(id, incarnation = shown(incarnation), "the operator has given this agent its number");
@@ -111,28 +116,6 @@ async fn serve(
     let stopping = Standing::Stopping(Arc::clone(&agent.control), Stage::Stopping.message().into());
     cluster.stand_with(pages, Stage::Stopping, stopping);
     say_goodbye(agent, cluster, signals, leaver, Duration::from_secs(args.hand_over.into())).await
-}
-
-/// Tells what becomes of the agent's object, from when it is there, for ever.
-async fn follow_own(
-    uid: &mut watch::Receiver<String>,
-    api: &mut Api,
-    name: &str,
-    own: &watch::Sender<OwnAgent>,
-) -> Infallible {
-    declared(uid).await;
-    api.follow_own(name, own).await
-}
-
-/// Waits for the agent's number, and tells what becomes of its object until then.
-async fn wait_for_id(
-    uid: &mut watch::Receiver<String>,
-    api: &mut Api,
-    name: &str,
-    own: &watch::Sender<OwnAgent>,
-) -> u16 {
-    declared(uid).await;
-    api.wait_for_id(name, own).await
 }
 
 /// Waits until the agent's object is there: before that its absence says nothing.
