@@ -2,12 +2,16 @@
 //! attachment. Async-signal-safe; nothing allocates.
 
 use crate::socket::{DESCRIPTORS_MAX, Packet, Socket, SocketPath};
-use crate::sys::{self, Descriptor};
+use crate::sys::{self, Descriptor, Errno};
 use crate::wire::{PACKET_MAX, Reply, Request, Welcome, WireError};
 use crate::{Error, RegionName};
 
 /// `USERFAULTFD_IOC_NEW`: `_IO(0xAA, 0)`.
 const USERFAULTFD_IOC_NEW: usize = 0xaa00;
+
+/// For how long an agent that is gone may have a successor, and how often that is looked for.
+const SUCCESSOR_WAIT_MAX: u64 = 30_000_000_000;
+const SUCCESSOR_WAIT_STEP: u64 = 5_000_000;
 
 /// Region pages are this big at least and at most.
 const PAGE_SIZES: core::ops::RangeInclusive<u64> = 4096..=2 << 20;
@@ -16,6 +20,7 @@ const PAGE_SIZES: core::ops::RangeInclusive<u64> = 4096..=2 << 20;
 /// wait, rather than read zeros, once the agent is gone.
 #[derive(Debug)]
 pub struct Attachment {
+    path: SocketPath,
     socket: Socket,
     file: Descriptor,
     userfaultfds: [Option<Descriptor>; DESCRIPTORS_MAX],
@@ -29,6 +34,10 @@ impl Attachment {
     ///
     /// Nobody listens, the agent refuses, or this process has no descriptor left.
     pub fn open(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
+        awaiting_successor(|| Attachment::try_open(path, name))
+    }
+
+    fn try_open(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
         let socket = Socket::connect(path)?;
         let mut packet = ask(&socket, Request::Hello(name), &[])?;
         let welcome = match decode(&packet)? {
@@ -43,7 +52,7 @@ impl Attachment {
         let (userfaultfds, numbers) = make_userfaultfds(&device, welcome.userfaultfds as usize)?;
         let bound = ask(&socket, Request::Bind, &numbers[..welcome.userfaultfds as usize])?;
         expect_ok(&bound)?;
-        Ok(Attachment { socket, file: file.moved_high(), userfaultfds, welcome })
+        Ok(Attachment { path: *path, socket, file: file.moved_high(), userfaultfds, welcome })
     }
 
     /// What the agent said about the region.
@@ -79,8 +88,7 @@ impl Attachment {
     ///
     /// The agent refuses it or is gone.
     pub fn map(&self, address: usize, length: usize, offset: u64) -> Result<(), Error> {
-        let request = Request::Map { address: address as u64, length: length as u64, offset };
-        expect_ok(&ask(&self.socket, request, &[])?)
+        self.request(Request::Map { address: address as u64, length: length as u64, offset })
     }
 
     /// Tells the agent to forget a span, which the caller is about to unmap.
@@ -89,8 +97,36 @@ impl Attachment {
     ///
     /// The agent refuses it or is gone.
     pub fn unmap(&self, address: usize, length: usize) -> Result<(), Error> {
-        let request = Request::Unmap { address: address as u64, length: length as u64 };
-        expect_ok(&ask(&self.socket, request, &[])?)
+        self.request(Request::Unmap { address: address as u64, length: length as u64 })
+    }
+
+    /// Says something, to the agent's successor if need be: both are told as often as you like.
+    fn request(&self, request: Request<'_>) -> Result<(), Error> {
+        match ask(&self.socket, request, &[]) {
+            Err(Error::Gone(_)) => {
+                self.resume()?;
+                expect_ok(&ask(&self.socket, request, &[])?)
+            }
+            answer => expect_ok(&answer?),
+        }
+    }
+
+    /// Goes over to the agent's successor, which is awaited for a while.
+    fn resume(&self) -> Result<(), Error> {
+        awaiting_successor(|| self.try_resume())
+    }
+
+    fn try_resume(&self) -> Result<(), Error> {
+        let socket = Socket::connect(&self.path)?;
+        let mut numbers = [-1; DESCRIPTORS_MAX];
+        for (number, userfaultfd) in numbers.iter_mut().zip(self.userfaultfds.iter().flatten()) {
+            *number = userfaultfd.raw();
+        }
+        let count = self.welcome.userfaultfds as usize;
+        let request = Request::Resume { attachment: self.welcome.attachment };
+        expect_ok(&ask(&socket, request, &numbers[..count])?)?;
+        // Under the number of the one before.
+        sys::replace(socket.descriptor().raw(), self.socket.descriptor().raw()).map_err(Error::Descriptors)
     }
 
     /// Every descriptor that the attachment lives on.
@@ -105,10 +141,28 @@ impl Attachment {
             .chain(self.userfaultfds.iter_mut().flatten())
     }
 
-    /// Whether the agent still holds its end of the connection.
+    /// Whether the agent, or a successor that has taken over from it, still holds its end of the connection. A successor is
+    /// awaited for a while.
     #[must_use]
     pub fn alive(&self) -> bool {
-        sys::connected(self.socket.descriptor().raw())
+        sys::connected(self.socket.descriptor().raw()) || self.resume().is_ok()
+    }
+}
+
+/// Tries again and again as long as an agent has died, rather than ended in good order, and may have a successor.
+fn awaiting_successor<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let mut waited = 0;
+    loop {
+        match attempt() {
+            // Its socket is there, and nobody listens; or somebody did until a moment ago.
+            Err(Error::Unreachable(Errno(libc::ECONNREFUSED)) | Error::Gone(_))
+                if waited < SUCCESSOR_WAIT_MAX =>
+            {
+                sys::sleep(SUCCESSOR_WAIT_STEP);
+                waited += SUCCESSOR_WAIT_STEP;
+            }
+            result => return result,
+        }
     }
 }
 

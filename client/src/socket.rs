@@ -44,6 +44,12 @@ impl SocketPath {
     }
 }
 
+impl core::fmt::Debug for SocketPath {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SocketPath").finish_non_exhaustive()
+    }
+}
+
 /// A connection to the agent.
 #[derive(Debug)]
 pub struct Socket(Descriptor);

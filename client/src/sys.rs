@@ -259,6 +259,22 @@ pub fn connected(fd: i32) -> bool {
     result == Ok(0)
 }
 
+/// Makes the number `of` stand for what `from` stands for, close-on-exec.
+///
+/// # Errors
+/// The kernel's.
+pub fn replace(from: i32, of: i32) -> Result<()> {
+    // SAFETY: three numbers go in, and no memory is touched.
+    unsafe { restarting!(libc::SYS_dup3, from, of, libc::O_CLOEXEC) }.map(drop)
+}
+
+/// Waits for so many nanoseconds, less than a second, or until a signal comes.
+pub fn sleep(nanos: u64) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: nanos as libc::c_long };
+    // SAFETY: the structure lives through the call, and nothing is written back. A signal may end it early.
+    unsafe { libc::syscall(libc::SYS_nanosleep, core::ptr::from_ref(&time), 0) };
+}
+
 /// This process's number, as the kernel says now: right in a forked child as well.
 #[must_use]
 pub fn getpid() -> i32 {

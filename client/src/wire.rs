@@ -20,6 +20,7 @@ const BIND: u16 = 4;
 const MAP: u16 = 5;
 const UNMAP: u16 = 6;
 const OK: u16 = 7;
+const RESUME: u16 = 8;
 
 /// What a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,11 @@ pub enum Request<'a> {
         /// How much.
         length: u64,
     },
+    /// I am attached already, as an agent before you knew. Here are my userfaultfds once more.
+    Resume {
+        /// Number of the attachment.
+        attachment: u64,
+    },
 }
 
 impl Request<'_> {
@@ -54,6 +60,7 @@ impl Request<'_> {
             Request::Bind => (BIND, HEADER),
             Request::Map { .. } => (MAP, 32),
             Request::Unmap { .. } => (UNMAP, 24),
+            Request::Resume { .. } => (RESUME, 16),
         };
         packet.fill(0);
         packet[..4].copy_from_slice(&MAGIC);
@@ -75,6 +82,7 @@ impl Request<'_> {
                 packet[8..16].copy_from_slice(&address.to_le_bytes());
                 packet[16..24].copy_from_slice(&length.to_le_bytes());
             }
+            Request::Resume { attachment } => packet[8..16].copy_from_slice(&attachment.to_le_bytes()),
         }
         length
     }

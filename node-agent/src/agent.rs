@@ -4,6 +4,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use pagemesh_agent::config::{Me, Objects};
 use pagemesh_agent::control::Control;
 use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
+use pagemesh_agent::journal::Recovered;
+use pagemesh_agent::kept::{self, Kept, TakenUp};
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::Metrics;
 use pagemesh_agent::observe::{self, Observation};
@@ -33,12 +36,17 @@ use crate::args::RunArgs;
 const SHARDS_DEFAULT_MAX: usize = 4;
 
 /// A number that no other life of this agent has.
-pub(crate) fn incarnation() -> Result<Incarnation> {
+fn incarnation() -> Result<Incarnation> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
     Ok(Incarnation(u64::from_ne_bytes(bytes)))
+}
+
+/// The life of this agent: that of an earlier process whose memory is there, or another one.
+pub(crate) fn life(memory_dir: &Path) -> Result<Incarnation> {
+    kept::incarnation(memory_dir).map_or_else(incarnation, Ok)
 }
 
 /// An incarnation as objects have it.
@@ -106,6 +114,7 @@ pub(crate) struct Agent {
     events: mpsc::UnboundedReceiver<Event>,
     objects: watch::Receiver<Arc<Objects>>,
     identity: Identity,
+    memory_dir: PathBuf,
     /// Whatever of this ends, the agent must.
     tasks: JoinSet<()>,
 }
@@ -125,20 +134,33 @@ impl Agent {
         })?;
         let listener = attach::listen(&dirs.socket(), args.socket_mode)?;
         let identity = Identity { me: me.id, incarnation, shards: shard_count(args) };
+        let taken_up = take_up(&args.memory_dir, identity)?;
+        let (recovered, regions, attachments) = match taken_up {
+            Some(TakenUp { shards, regions, attachments, .. }) => (shards, regions, attachments),
+            None => Default::default(),
+        };
+        let takes_over = !recovered.is_empty();
         let (sender, events) = mpsc::unbounded_channel();
-        let shards =
-            spawn_shards(args, identity, &pages.metrics, &sender).context("cannot start the shards")?;
+        let shards = spawn_shards(args, identity, recovered, &pages.metrics, &sender)
+            .context("cannot start the shards")?;
         let control = Arc::new(Control::new(me, shown(incarnation), shards, args.memory_dir.clone()));
+        // Before anybody is talked to: whatever programs may write must be known to be taken from them.
+        control.reopen(regions);
+        let adopted = attach::adopt(&control, attachments);
+        if takes_over {
+            control.take_over();
+        }
         let network = Network::start(args.listen, identity, control.shards().to_vec())?;
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        let server = Server::new(listener, device.into(), Arc::clone(&control), args.attachments)?;
-        let mut agent = Agent { control, observed, network, events, objects, identity, tasks };
+        let server = Server::new(listener, device.into(), Arc::clone(&control), args.attachments, adopted)?;
+        let memory_dir = args.memory_dir.clone();
+        let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();
         agent.tasks.spawn(server.run());
         if let Err(error) = agent.announce(args, dirs, pages) {
-            agent.end().await;
+            agent.end(false).await;
             return Err(error);
         }
         Ok(agent)
@@ -235,23 +257,63 @@ impl Agent {
         false
     }
 
-    /// Ends it. First nobody talks to the shards any more, then they end, then what they worked on goes.
-    pub(crate) async fn end(mut self) {
+    /// Ends it. First nobody talks to the shards any more, then they end, then what they worked on goes. If it ends because
+    /// a part has failed, that stays for a successor.
+    pub(crate) async fn end(mut self, in_good_order: bool) {
         self.tasks.shutdown().await;
         drop(self.network);
         let control = self.control;
         // The shards are threads; waiting for them may block.
+        let kept = Kept::of(&self.memory_dir);
         let ended = tokio::task::spawn_blocking(move || {
             control.stop_shards();
+            if !in_good_order {
+                return;
+            }
             control.close();
+            if let Err(error) = kept.remove() {
+                warn!(%error, "cannot remove what was kept for a successor");
+            }
         });
         let _ = tokio::time::timeout(Duration::from_secs(5), ended).await;
+    }
+}
+
+/// What an earlier process of this agent has kept, if it can be relied on.
+///
+/// # Errors
+/// It can, but not by this agent; or it cannot, and its life must not go on in this one.
+fn take_up(memory_dir: &Path, identity: Identity) -> Result<Option<TakenUp>> {
+    let kept = Kept::of(memory_dir);
+    match kept::take_up(memory_dir, identity.me, identity.shards) {
+        Ok(Some(taken_up)) if taken_up.incarnation == identity.incarnation => {
+            info!(
+                regions = taken_up.regions.len(),
+                attachments = taken_up.attachments.len(),
+                "taking up what an earlier process of this agent has served"
+            );
+            Ok(Some(taken_up))
+        }
+        Ok(None) => {
+            kept.make().context("cannot make the directory for what is to outlive this process")?;
+            Ok(None)
+        }
+        other => {
+            let reason =
+                other.err().map_or_else(|| "it is of another life".into(), |error| error.to_string());
+            // Started anew, the agent finds nothing and begins another life, which peers can tell from this one.
+            kept.remove().context("cannot remove what cannot be taken up")?;
+            Err(anyhow!(
+                "what an earlier process of this agent has kept cannot be taken up: {reason}. What it held is lost; start the                  agent anew"
+            ))
+        }
     }
 }
 
 fn spawn_shards(
     args: &RunArgs,
     identity: Identity,
+    recovered: Vec<Recovered>,
     metrics: &Arc<Metrics>,
     events: &mpsc::UnboundedSender<Event>,
 ) -> io::Result<Vec<ShardHandle>> {
@@ -260,6 +322,8 @@ fn spawn_shards(
     if let Some(turn) = args.turn {
         tuning.turn_nanos = u64::from(turn) * 1000;
     }
-    let setup = Setup { me, incarnation, shards, tuning, metrics: Arc::clone(metrics) };
-    (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), events.clone())).collect()
+    let state_dir = Some(Kept::of(&args.memory_dir).dir().to_owned());
+    let setup = Setup { me, incarnation, shards, tuning, metrics: Arc::clone(metrics), state_dir };
+    let mut recovered = recovered.into_iter();
+    (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), recovered.next(), events.clone())).collect()
 }

@@ -7,8 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tracing::warn;
 
-use crate::control::FILE_PREFIX;
+use crate::kept::{self, CannotTakeUp, Kept};
 use crate::memory;
 
 /// Name of the attach socket in the runtime directory.
@@ -47,6 +48,11 @@ pub enum DirError {
         /// What is to be lent.
         lent_bytes: u64,
     },
+    /// Another version of the agent has kept what is there.
+    #[error(
+        "what an earlier agent of this node has kept cannot be taken up: {0}, or, if it may be lost, remove `state` in --memory-dir"
+    )]
+    Kept(CannotTakeUp),
     /// It cannot be made or used.
     #[error("cannot use the directory {dir}: {source}")]
     Io {
@@ -78,15 +84,17 @@ pub struct Info {
 #[derive(Debug)]
 pub struct Dirs {
     dir: PathBuf,
+    memory_dir: PathBuf,
+    lent_bytes: Option<u64>,
     held_bytes: u64,
     // The locks go with the descriptors, however the agent ends.
     _locks: [File; 2],
 }
 
 impl Dirs {
-    /// Takes the runtime directory and the one for region files, makes them if they are missing, and removes what an
-    /// agent that was killed has left there: nobody serves the faults on such region files any more. With `lent_bytes`, a
-    /// tmpfs is mounted on the directory for region files, or the one that is there gets that size.
+    /// Takes the runtime directory and the one for region files, and makes them if they are missing. With `lent_bytes`, a
+    /// tmpfs is mounted on the directory for region files, or the one that is there gets that size. What an agent that was
+    /// killed has left there stays if it can be taken up, and else is removed.
     ///
     /// # Errors
     ///
@@ -97,7 +105,6 @@ impl Dirs {
         let (dir, memory_dir) = (absolute(dir)?, absolute(memory_dir)?);
         let lock = make_and_lock(&dir)?;
         let mounting = |source| DirError::Mount { dir: memory_dir.clone(), source };
-        let using = |source| DirError::Io { dir: memory_dir.clone(), source };
         if let Some(bytes) = lent_bytes {
             make(&memory_dir)?;
             memory::mount_on(&memory_dir, bytes).map_err(mounting)?;
@@ -108,22 +115,43 @@ impl Dirs {
         } else {
             make_and_lock(&memory_dir)?
         };
-        let mut dirs = Dirs { dir, held_bytes: 0, _locks: [lock, memory_lock] };
-        dirs.clear();
-        remove_region_files(&memory_dir).map_err(using)?;
-        // Files without a name that programs still have mapped.
-        dirs.held_bytes = memory::used_bytes(&memory_dir).map_err(using)?;
-        // What was left there could have been more than is lent now.
-        if let Some(lent_bytes) = lent_bytes {
-            memory::resize(&memory_dir, lent_bytes).map_err(|error| match error.raw_os_error() {
-                // What the kernel says of a tmpfs that is fuller than that.
-                Some(libc::EINVAL) => {
-                    DirError::TooFull { dir: memory_dir.clone(), held_bytes: dirs.held_bytes, lent_bytes }
-                }
-                Some(_) | None => mounting(error),
-            })?;
+        let mut dirs = Dirs { dir, memory_dir, lent_bytes, held_bytes: 0, _locks: [lock, memory_lock] };
+        // The socket stays until there is another one: programs that find it wait for a successor.
+        let _ = fs::remove_file(dirs.dir.join(INFO));
+        match kept::look(&dirs.memory_dir) {
+            Ok(true) => dirs.resize()?,
+            Ok(false) => dirs.clear_memory()?,
+            Err(error) if error.is_of_another_version() => return Err(DirError::Kept(error)),
+            Err(error) => {
+                warn!(
+                    "what an earlier agent of this node has kept cannot be taken up, and so is lost: {error}"
+                );
+                dirs.clear_memory()?;
+            }
         }
         Ok(dirs)
+    }
+
+    /// Removes what an earlier process has left in memory: nobody serves the faults on such region files any more.
+    fn clear_memory(&mut self) -> Result<(), DirError> {
+        let using = |source| DirError::Io { dir: self.memory_dir.clone(), source };
+        Kept::of(&self.memory_dir).remove().map_err(using)?;
+        memory::remove_region_files(&self.memory_dir, &[]).map_err(using)?;
+        // Files without a name that programs still have mapped.
+        self.held_bytes = memory::used_bytes(&self.memory_dir).map_err(using)?;
+        self.resize()
+    }
+
+    /// What was left there could have been more than is lent now.
+    fn resize(&self) -> Result<(), DirError> {
+        let Some(lent_bytes) = self.lent_bytes else { return Ok(()) };
+        memory::resize(&self.memory_dir, lent_bytes).map_err(|error| match error.raw_os_error() {
+            // What the kernel says of a tmpfs that is fuller than that.
+            Some(libc::EINVAL) => {
+                DirError::TooFull { dir: self.memory_dir.clone(), held_bytes: self.held_bytes, lent_bytes }
+            }
+            Some(_) | None => DirError::Mount { dir: self.memory_dir.clone(), source: error },
+        })
     }
 
     /// Bytes of the memory that were in use when the directories were taken, and so are not free for regions: most often
@@ -188,18 +216,6 @@ fn make_and_lock(dir: &Path) -> Result<File, DirError> {
 fn same(dir: &File, other: &Path) -> bool {
     let (Ok(a), Ok(b)) = (dir.metadata(), fs::metadata(other)) else { return false };
     (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-fn remove_region_files(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file()
-            && entry.file_name().as_encoded_bytes().starts_with(FILE_PREFIX.as_bytes())
-        {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn what_a_killed_agent_left_is_removed_and_nothing_else() {
     }
     fs::create_dir(scratch.0.join("region-dir")).unwrap();
     let dirs = Dirs::take(&scratch.0, &scratch.0, None).unwrap();
-    assert_eq!(names(&scratch.0), ["notes", "region-dir", "regional"]);
+    assert_eq!(names(&scratch.0), ["agent.sock", "notes", "region-dir", "regional"]);
     drop(dirs);
 }
 

@@ -12,6 +12,8 @@ pub mod control;
 pub mod handover;
 pub mod http;
 pub mod instance;
+pub mod journal;
+pub mod kept;
 pub mod kubernetes;
 pub mod listen;
 pub mod memory;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::agent::{Agent, Pages, Signals, incarnation};
+use crate::agent::{Agent, Pages, Signals, life};
 use crate::args::RunArgs;
 
 /// Serves until a signal comes, or a part fails.
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path) -> Result<()> {
     if !pages.address.ip().is_loopback() {
         warn!(http = %pages.address, "everyone who reaches this address can read the agent's status");
     }
-    let mut agent = Agent::start(args, &dirs, &pages, me, incarnation()?, published).await?;
+    let mut agent = Agent::start(args, &dirs, &pages, me, life(&args.memory_dir)?, published).await?;
     agent.depend_on(source.run(publish));
     let result = agent.serve_until(signals.next()).await;
     info!("the agent ends: {}", result.as_ref().map_or("a part has failed", |signal| signal));
@@ -38,6 +38,6 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path) -> Result<()> {
             signal = signals.next() => info!("ending at once: {signal}"),
         }
     }
-    agent.end().await;
+    agent.end(result.is_ok()).await;
     result.map(drop)
 }

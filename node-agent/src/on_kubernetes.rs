@@ -10,6 +10,7 @@ use kube::Client;
 use pagemesh_agent::config::{Api, Life, Me, OwnAgent};
 use pagemesh_agent::http::{Readiness, Standing};
 use pagemesh_agent::instance::{DirError, Dirs};
+use pagemesh_agent::kept;
 use pagemesh_agent::kubernetes::{AgentIdentity, Stage, StatusMaker};
 use pagemesh_agent::observe::look;
 use pagemesh_agent::preflight::{self, Finding, Level};
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, info};
 
-use crate::agent::{Agent, Pages, Signals, incarnation, shard_count, shown};
+use crate::agent::{Agent, Pages, Signals, life, shard_count, shown};
 use crate::args::RunArgs;
 use crate::cluster::Cluster;
 use crate::goodbye::{Leaver, say_goodbye};
@@ -33,7 +34,8 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
         "cannot find the API server: run in a pod with a service account, or name a kubeconfig in KUBECONFIG",
     )?;
     let pages = Pages::start(args, Readiness::Alone, "the agent is starting").await?;
-    let incarnation = incarnation()?;
+    let kept = kept::incarnation(&args.memory_dir);
+    let incarnation = life(&args.memory_dir)?;
     let maker = StatusMaker::new(advertise, shown(incarnation), identity.pod_name.clone(), shard_count(args));
     let mut api = Api::start(client.clone());
     let mut cluster = Cluster::new(client, identity.clone(), maker, args);
@@ -49,6 +51,10 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
         signal = signals.next() => return bye(signal),
     };
     cluster.held_bytes = dirs.held_bytes();
+    // It has been told already in which life this agent is.
+    if kept.is_some() && kept::incarnation(&args.memory_dir) != kept {
+        bail!("what an earlier process of this agent has kept is lost, and so is its life: start it anew");
+    }
     cluster.stand(&pages, Stage::WaitingForId);
     let id = tokio::select! {
         id = async {
@@ -74,7 +80,7 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
     if let Ok(observation) = look(&agent.control).await {
         cluster.observation = observation;
     }
-    agent.end().await;
+    agent.end(result.is_ok()).await;
     cluster.farewell().await;
     result
 }
@@ -170,9 +176,12 @@ fn examine(dir: &Path, memory_dir: &Path, lent: Option<u64>) -> Result<(Option<D
     let (dirs, trouble) = match Dirs::take(dir, memory_dir, lent) {
         Ok(dirs) => (Some(dirs), None),
         Err(taken @ DirError::Taken(_)) => return Err(taken.into()),
-        Err(trouble @ (DirError::Mount { .. } | DirError::TooFull { .. } | DirError::Io { .. })) => {
-            (None, Some(trouble))
-        }
+        Err(
+            trouble @ (DirError::Mount { .. }
+            | DirError::TooFull { .. }
+            | DirError::Kept(_)
+            | DirError::Io { .. }),
+        ) => (None, Some(trouble)),
     };
     let mut findings = preflight::evaluate(&preflight::gather(memory_dir));
     findings.extend(trouble.map(|trouble| preflight::failure("directories", trouble.to_string())));

@@ -35,19 +35,20 @@ fn parse(line: &str, histories: &mut Histories) -> Option<()> {
 }
 
 /// Runs the workers on words `stride` words apart; `meanwhile` is called again and again until they are done.
-fn record(mesh: &Mesh, stride: usize, mut meanwhile: impl FnMut()) -> Histories {
+fn record(mesh: &mut Mesh, stride: usize, mut meanwhile: impl FnMut(&mut Mesh)) -> Histories {
     let (rounds, operations, stride) = (ROUNDS.to_string(), OPERATIONS.to_string(), stride.to_string());
     let arena = mesh.file(&format!("arena-{stride}"));
     let outputs: Vec<_> = (0..WORKERS).map(|w| mesh.file(&format!("history-{stride}-{w}"))).collect();
+    let at = &*mesh;
     let start = |worker: usize| {
         let (id, workers) = (worker.to_string(), WORKERS.to_string());
         let (arena, output) = (arena.to_str().unwrap(), outputs[worker].to_str().unwrap());
         let args = ["histories", &id, &workers, &rounds, &operations, &stride, arena, output];
-        Worker::start(mesh, worker % 3, "history", &args)
+        Worker::start(at, worker % 3, "history", &args)
     };
     let mut workers: Vec<Worker> = (0..WORKERS).map(start).collect();
     until("the workers to end", || {
-        meanwhile();
+        meanwhile(mesh);
         workers.iter_mut().all(|w| w.process.try_wait().expect("our child").is_some()).then_some(())
     });
     workers.into_iter().for_each(Worker::succeed);
@@ -78,32 +79,54 @@ const STRIDES: [usize; 2] = [1, 512 * 8];
 
 #[test]
 fn write_invalidate_is_linearizable() {
-    let mesh = Mesh::start(3, &[REGION], Wires::Direct, 2);
-    STRIDES.iter().for_each(|&s| check(&record(&mesh, s, || {}), &format!("WriteInvalidate, stride {s}")));
+    let mut mesh = Mesh::start(3, &[REGION], Wires::Direct, 2);
+    STRIDES
+        .iter()
+        .for_each(|&s| check(&record(&mut mesh, s, |_| {}), &format!("WriteInvalidate, stride {s}")));
 }
 
 #[test]
 fn write_update_is_linearizable() {
-    let mesh = Mesh::start(3, &[RegionSpec { coherence: "WriteUpdate", ..REGION }], Wires::Direct, 1);
-    STRIDES.iter().for_each(|&s| check(&record(&mesh, s, || {}), &format!("WriteUpdate, stride {s}")));
+    let mut mesh = Mesh::start(3, &[RegionSpec { coherence: "WriteUpdate", ..REGION }], Wires::Direct, 1);
+    STRIDES.iter().for_each(|&s| check(&record(&mut mesh, s, |_| {}), &format!("WriteUpdate, stride {s}")));
 }
 
 #[test]
 fn linearizable_while_connections_break() {
     for coherence in ["WriteInvalidate", "WriteUpdate"] {
-        let mesh = Mesh::start(3, &[RegionSpec { coherence, ..REGION }], Wires::Cuttable, 1);
+        let mut mesh = Mesh::start(3, &[RegionSpec { coherence, ..REGION }], Wires::Cuttable, 1);
         let (mut turn, mut cut) = (0, 0);
-        let mut break_one = || {
+        let break_one = |mesh: &mut Mesh| {
             turn += 1;
             // One connection after the other, each as soon as it has been made again.
             if turn % 10 == 0 {
                 cut += mesh.proxies[turn / 10 % mesh.proxies.len()].cut();
             }
         };
-        let histories = record(&mesh, 1, &mut break_one);
+        let histories = record(&mut mesh, 1, break_one);
         check(&histories, &format!("{coherence}, connections cut"));
         println!("{coherence}: {cut} connections cut");
         assert!(cut >= 10, "only {cut} connections were cut: nothing was shown");
+    }
+}
+
+#[test]
+fn linearizable_while_agents_are_killed() {
+    for coherence in ["WriteInvalidate", "WriteUpdate"] {
+        let mut mesh = Mesh::start(3, &[RegionSpec { coherence, ..REGION }], Wires::Direct, 2);
+        let (mut turn, mut kills) = (0, 0);
+        let kill_one = |mesh: &mut Mesh| {
+            turn += 1;
+            // Then they have peace to end.
+            if turn % 20 == 0 && kills < 100 {
+                mesh.revive(turn / 20 % 3);
+                kills += 1;
+            }
+        };
+        let histories = record(&mut mesh, 512 * 8, kill_one);
+        check(&histories, &format!("{coherence}, agents killed"));
+        println!("{coherence}: {kills} agents killed");
+        assert!(kills >= 10, "only {kills} agents were killed: nothing was shown");
     }
 }
 

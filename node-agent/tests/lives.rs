@@ -108,9 +108,10 @@ fn a_region_is_deleted_and_made_again() {
         mesh.declare(&[]);
         for node in 0..3 {
             until("the region to be gone", || {
-                let files =
-                    std::fs::read_dir(mesh.agents[node].dir.join("memory")).expect("the memory directory");
-                (files.count() == 0 && mesh.metric(node, "pagemesh_attachments") == 0.0).then_some(())
+                let memory = mesh.agents[node].dir.join("memory");
+                let files = std::fs::read_dir(memory).expect("the memory directory").flatten();
+                let regions = files.filter(|file| file.file_name().to_string_lossy().starts_with("region-"));
+                (regions.count() == 0 && mesh.metric(node, "pagemesh_attachments") == 0.0).then_some(())
             });
             let refused = Region::attach_to(Path::new(&mesh.socket(node)), "table").unwrap_err();
             assert!(refused.to_string().contains("is not declared"), "{refused}");
@@ -118,10 +119,10 @@ fn a_region_is_deleted_and_made_again() {
     }
 }
 
-/// An agent that was killed has lost what it had. Its next life is kept out as long as a directory refers to the one
+/// An agent whose machine went down has lost what it had. Its next life is kept out as long as a directory refers to the one
 /// before, and let in when the region is deleted.
 #[test]
-fn an_agent_that_was_killed_is_let_in_when_nothing_refers_to_it() {
+fn an_agent_that_has_lost_its_memory_is_let_in_when_nothing_refers_to_it() {
     let mut mesh = Mesh::start(3, &[], Wires::Direct, 1);
     let placed = Placed { uid: Some("u"), ..Placed::first(&TABLE, &[0, 1]) };
     mesh.declare(&[&placed]);
@@ -130,6 +131,7 @@ fn an_agent_that_was_killed_is_let_in_when_nothing_refers_to_it() {
     // Of both homes' pages.
     (0..PAGES).for_each(|page| assert_eq!(reader.words()[page * PER_PAGE].load(SeqCst), 0));
     mesh.agents[2].kill();
+    std::fs::remove_dir_all(mesh.agents[2].dir.join("memory")).expect("its memory can be taken away");
     mesh.restart(2);
     mesh.declare(&[&placed]);
     let log = mesh.agents[2].dir.join("log");

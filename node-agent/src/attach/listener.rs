@@ -28,14 +28,19 @@ pub enum ListenError {
 }
 
 /// Makes the socket at `path` with permissions `mode`, in place of one that an agent before us may have left: the
-/// caller holds the lock of the directory, so none that lives is listening there.
+/// caller holds the lock of the directory, so none that lives is listening there. There is one or the other at any time, so
+/// that programs that look for us find us.
 ///
 /// # Errors
 ///
 /// When the path is too long or the socket cannot be made.
 pub fn listen(path: &Path, mode: u32) -> Result<OwnedFd, ListenError> {
-    let address = UnixAddr::new(path).map_err(|_| ListenError::TooLong(path.into()))?;
-    bind(path, &address, mode).map_err(|source| ListenError::Io { path: path.into(), source })
+    UnixAddr::new(path).map_err(|_| ListenError::TooLong(path.into()))?;
+    // Not longer than the path itself.
+    let new = path.with_extension("new");
+    let address = UnixAddr::new(&new).map_err(|_| ListenError::TooLong(path.into()))?;
+    let bound = bind(&new, &address, mode).and_then(|socket| fs::rename(&new, path).map(|()| socket));
+    bound.map_err(|source| ListenError::Io { path: path.into(), source })
 }
 
 fn bind(path: &Path, address: &UnixAddr, mode: u32) -> io::Result<OwnedFd> {

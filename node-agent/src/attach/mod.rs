@@ -4,6 +4,7 @@
 //! connection, `ranges` what it has mapped; here is the listener. A program is never trusted: what it sends is
 //! checked once, in one of these files.
 
+mod adopted;
 mod listener;
 pub mod packet;
 mod pod;
@@ -24,9 +25,12 @@ use tracing::{debug, warn};
 
 use crate::control::Control;
 
+use adopted::Parked;
+
+pub use adopted::{Adopted, adopt};
 pub use listener::{ListenError, listen};
 pub use ranges::RANGES_MAX;
-pub(crate) use socket::peer_pidfd;
+pub(crate) use socket::{peer_pidfd, pidfd_open};
 
 /// Attachments that a node has at most, unless told otherwise.
 pub const ATTACHMENTS_MAX: usize = 1024;
@@ -41,6 +45,7 @@ pub(crate) struct Shared {
     /// `/dev/userfaultfd`: programs make theirs from it, though they could not open it themselves.
     device: OwnedFd,
     attachments_max: usize,
+    parked: Parked,
 }
 
 /// Listens for programs.
@@ -48,10 +53,11 @@ pub(crate) struct Shared {
 pub struct Server {
     listener: AsyncFd<OwnedFd>,
     shared: Arc<Shared>,
+    adopted: Vec<Adopted>,
 }
 
 impl Server {
-    /// Serves a socket that [`listen`] made.
+    /// Serves a socket that [`listen`] made, and those who were attached to an earlier process.
     ///
     /// # Errors
     ///
@@ -61,9 +67,12 @@ impl Server {
         device: OwnedFd,
         control: Arc<Control>,
         attachments_max: usize,
+        adopted: Vec<Adopted>,
     ) -> io::Result<Server> {
         let listener = socket::watch(listener, Interest::READABLE)?;
-        Ok(Server { listener, shared: Arc::new(Shared { control, device, attachments_max }) })
+        let parked = Parked::default();
+        let shared = Arc::new(Shared { control, device, attachments_max, parked });
+        Ok(Server { listener, shared, adopted })
     }
 
     /// Accepts connections and serves each in a task of its own. Does not end; dropping the future ends every
@@ -72,6 +81,14 @@ impl Server {
         // Connections count from the start, so that those who never say what they want are bounded as well.
         let places = Arc::new(Semaphore::new(self.shared.attachments_max));
         let mut sessions = JoinSet::new();
+        for adopted in self.adopted {
+            let shared = Arc::clone(&self.shared);
+            sessions.spawn(async move {
+                if let Err(error) = shared.parked.park(adopted).await {
+                    warn!(%error, "cannot watch a process: its attachment has ended");
+                }
+            });
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.async_io(Interest::READABLE, socket::accept) => accepted,

@@ -18,6 +18,7 @@ const BIND: u16 = 4;
 const MAP: u16 = 5;
 const UNMAP: u16 = 6;
 const OK: u16 = 7;
+const RESUME: u16 = 8;
 
 /// What a program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,11 @@ pub enum Request {
         base: u64,
         /// Length in bytes.
         len: u64,
+    },
+    /// An agent before you knew me as this attachment; here are my userfaultfds once more.
+    Resume {
+        /// Its number.
+        attachment: u64,
     },
 }
 
@@ -100,6 +106,7 @@ impl Request {
             BIND => HEADER,
             MAP => 32,
             UNMAP => 24,
+            RESUME => 16,
             other => return Err(PacketError::Kind(other)),
         };
         if packet.len() != want {
@@ -111,6 +118,7 @@ impl Request {
             MAP => {
                 Request::Map { base: u64_at(packet, 8), len: u64_at(packet, 16), offset: u64_at(packet, 24) }
             }
+            RESUME => Request::Resume { attachment: u64_at(packet, 8) },
             _ => Request::Unmap { base: u64_at(packet, 8), len: u64_at(packet, 16) },
         })
     }

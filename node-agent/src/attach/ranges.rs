@@ -48,6 +48,16 @@ impl Ranges {
         self.by_base.values().map(|range| range.len).sum()
     }
 
+    /// All spans.
+    pub(super) fn all(&self) -> impl Iterator<Item = Range> + '_ {
+        self.by_base.values().copied()
+    }
+
+    /// Whether just this span is mapped.
+    pub(super) fn has(&self, range: Range) -> bool {
+        self.by_base.get(&range.base) == Some(&range)
+    }
+
     /// Adds a span of a region file that has `file_len` bytes by now, unless it is not allowed.
     pub(super) fn map(&mut self, range: Range, file_len: u64) -> Result<(), RangeError> {
         let end = self.check_span(range.base, range.len)?;

@@ -12,11 +12,13 @@ use tokio::sync::oneshot;
 use tracing::{Instrument, debug, info, info_span};
 
 use super::Shared;
+use super::adopted::Adopted;
 use super::packet::{PacketError, Reason, Reply, Request};
 use super::pod::pod_uid;
 use super::ranges::Ranges;
 use super::socket::{Connection, PeerCredentials, Received};
 use crate::control::{Admission, Attached, Attachment, Denied, GivenUp};
+use crate::kept::{KeptAttachment, Process};
 use crate::shard::{self, Command, Range, ShardHandle};
 use crate::uffd::Uffd;
 
@@ -109,11 +111,13 @@ async fn attach(
         () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => return bad("the program took too long to attach"),
     };
     // Whatever the session waits for, even for a program that takes no answers, these end it.
-    tokio::select! {
+    let ended = tokio::select! {
         ended = session.run(connection) => ended,
         Ok(reason) = given_up => Err(End::GivenUp(reason)),
         _ = process.readable() => Err(End::Closed("the process ended")),
-    }
+    };
+    session.attachment.end();
+    ended
 }
 
 /// `Hello` and `Bind`.
@@ -122,8 +126,16 @@ async fn handshake(
     shared: &Shared,
     credentials: PeerCredentials,
 ) -> Result<(Session, GivenUp), End> {
-    let (Request::Hello { name }, _) = decode(connection.receive().await?, 0)? else {
-        return bad("the first packet must be Hello");
+    let received = connection.receive().await?;
+    let descriptors = received.as_ref().map_or(0, |received| received.descriptors.len());
+    let name = match decode(received, descriptors)? {
+        (Request::Hello { name }, descriptors) if descriptors.is_empty() => name,
+        (Request::Resume { attachment }, descriptors) => {
+            return resume(connection, shared, credentials, attachment, descriptors).await;
+        }
+        (Request::Hello { .. } | Request::Bind | Request::Map { .. } | Request::Unmap { .. }, _) => {
+            return bad("the first packet must be Hello, without descriptors, or Resume");
+        }
     };
     let admission = shared.control.admit(&name)?;
     let span = info_span!("attach", region = admission.name, pid = credentials.pid);
@@ -131,6 +143,48 @@ async fn handshake(
         continue_from(&span, traceparent);
     }
     welcome(connection, shared, credentials, admission).instrument(span).await
+}
+
+/// A program that was attached to an earlier process of this agent.
+async fn resume(
+    connection: &Connection,
+    shared: &Shared,
+    credentials: PeerCredentials,
+    attachment: u64,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Session, GivenUp), End> {
+    let shards = shared.control.shards();
+    if descriptors.len() != shards.len() {
+        return bad(format!(
+            "Resume must carry {} descriptors and carries {}",
+            shards.len(),
+            descriptors.len()
+        ));
+    }
+    let Some(adopted) = shared.parked.claim(attachment, credentials.pid).await else {
+        return bad(format!("attachment {attachment} of this process is not known here: attach anew"));
+    };
+    let Adopted { admission, attachment, given_up, kept, ranges, uffds, .. } = adopted;
+    let mut all = Vec::new();
+    for ((shard, uffd), descriptor) in shards.iter().zip(uffds).zip(descriptors) {
+        all.push(match uffd {
+            Some(uffd) => uffd,
+            None => {
+                let adopted = Uffd::adopt_again(descriptor);
+                let uffd = Arc::new(adopted.or_else(|_| bad("a descriptor is no userfaultfd"))?);
+                let (attachment, region) = (attachment.id(), admission.region);
+                shard.send(Command::Bind { attachment, region, uffd: Arc::clone(&uffd) });
+                uffd
+            }
+        });
+    }
+    connection.send(&Reply::Ok.encode(), &[]).await?;
+    info!(attachment = attachment.id().0, region = admission.name, pid = credentials.pid, "attached again");
+    let kept = Some(kept);
+    Ok((
+        Session { shards: shards.to_vec(), admission, attachment, uffds: all.into(), ranges, kept },
+        given_up,
+    ))
 }
 
 /// From the answer to `Hello` on.
@@ -141,13 +195,14 @@ async fn welcome(
     admission: Admission,
 ) -> Result<(Session, GivenUp), End> {
     let PeerCredentials { pid, uid } = credentials;
+    let pod = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|text| pod_uid(&text));
     let (attachment, given_up) = shared.control.attach(Attached {
         id: admission.region,
         region: admission.name.clone(),
         pid,
         uid,
         command: command(pid),
-        pod: std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|text| pod_uid(&text)),
+        pod: pod.clone(),
         mapped_bytes: 0,
     });
     let shards = shared.control.shards();
@@ -173,11 +228,23 @@ async fn welcome(
         let uffd = Arc::clone(uffd);
         shard.send(Command::Bind { attachment: attachment.id(), region: admission.region, uffd });
     }
-    connection.send(&Reply::Ok.encode(), &[]).await?;
-    info!(attachment = attachment.id().0, region = admission.name, pid, "attached");
+    let kept = Process::of(pid).map(|process| KeptAttachment {
+        id: attachment.id().0,
+        region: admission.region.0,
+        name: admission.name.clone(),
+        process,
+        uid,
+        command: command(pid),
+        pod,
+        ranges: Vec::new(),
+    });
     let ranges = Ranges::new(admission.page_size);
     let shards = shards.to_vec();
-    Ok((Session { shards, admission, attachment, uffds: uffds.into(), ranges }, given_up))
+    let mut session = Session { shards, admission, attachment, uffds: uffds.into(), ranges, kept };
+    session.keep()?;
+    connection.send(&Reply::Ok.encode(), &[]).await?;
+    info!(attachment = session.attachment.id().0, region = session.admission.name, pid, "attached");
+    Ok((session, given_up))
 }
 
 /// Reads a packet that must carry just so many descriptors.
@@ -217,6 +284,8 @@ struct Session {
     attachment: Attachment,
     uffds: Arc<[Arc<Uffd>]>,
     ranges: Ranges,
+    /// What a successor of this process would have to know. None if the process cannot be seen from here.
+    kept: Option<KeptAttachment>,
 }
 
 impl Session {
@@ -232,7 +301,9 @@ impl Session {
         let result = match request {
             Request::Map { base, len, offset } => self.map(Range { base, len, offset }).await?,
             Request::Unmap { base, len } => self.unmap(base, len).await?,
-            Request::Hello { .. } | Request::Bind => return bad("the program is attached already"),
+            Request::Hello { .. } | Request::Bind | Request::Resume { .. } => {
+                return bad("the program is attached already");
+            }
         };
         self.attachment.set_mapped_bytes(self.ranges.bytes());
         Ok(match result {
@@ -242,13 +313,26 @@ impl Session {
         })
     }
 
+    /// Notes what is mapped, for a successor.
+    fn keep(&mut self) -> io::Result<()> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        kept.ranges = self.ranges.all().collect();
+        self.attachment.keep(kept)
+    }
+
     async fn map(&mut self, range: Range) -> Result<Result<(), String>, End> {
+        if self.ranges.has(range) {
+            // The answer was lost with an earlier process.
+            return Ok(Ok(()));
+        }
         let Some(file_len) = self.attachment.file_len(self.admission.region) else {
             return Ok(Err("the region is gone".into()));
         };
         if let Err(error) = self.ranges.map(range, file_len) {
             return Ok(Err(error.to_string()));
         }
+        // Before anything of it can be served: what a successor does not know, it cannot take from the program.
+        self.keep()?;
         let page_size = self.admission.page_size;
         let shards = self.shards.len() as u16;
         let parts = shard::split(range, self.admission.region, page_size, shards);
@@ -259,6 +343,7 @@ impl Session {
             Ok(parts) => parts,
             Err(text) => {
                 self.ranges.unmap(range.base, range.len).expect("what was just added can be removed");
+                self.keep()?;
                 return Ok(Err(text));
             }
         };
@@ -283,7 +368,9 @@ impl Session {
             shard.send(Command::Unmap { attachment, base, len, done });
             answers.push(answer);
         }
-        await_all(answers).await.map(Ok)
+        await_all(answers).await?;
+        self.keep()?;
+        Ok(Ok(()))
     }
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn peer_pidfd(socket: &impl AsFd) -> Result<OwnedFd, Errno> {
 }
 
 /// A process by its number, as a descriptor; `nix` lacks the call.
-fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
+pub(crate) fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
     // SAFETY: two numbers go in, and no memory is touched.
     let raw = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.

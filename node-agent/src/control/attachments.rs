@@ -1,12 +1,14 @@
 //! Who is attached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use pagemesh_protocol::RegionId;
 use tokio::sync::oneshot;
 
 use super::Control;
+use crate::kept::KeptAttachment;
 use crate::shard::{AttachmentId, Command};
 
 /// A process that is attached to a region.
@@ -44,11 +46,16 @@ struct Entry {
 
 impl Attachments {
     pub(super) fn enter(&mut self, attached: Attached) -> (AttachmentId, GivenUp) {
-        self.last += 1;
-        let id = AttachmentId(self.last);
+        let id = AttachmentId(self.last + 1);
+        (id, self.enter_again(id, attached))
+    }
+
+    /// Enters one that an earlier process has given this number.
+    pub(super) fn enter_again(&mut self, id: AttachmentId, attached: Attached) -> GivenUp {
+        self.last = self.last.max(id.0);
         let (sender, receiver) = oneshot::channel();
         self.entries.insert(id, Entry { attached, ended: Some(sender) });
-        (id, receiver)
+        receiver
     }
 
     pub(super) fn end(&mut self, id: AttachmentId, reason: String) {
@@ -86,17 +93,24 @@ impl Attachments {
 /// Tells why a shard has given an attachment up. Says nothing as long as none has and the [`Attachment`] lives.
 pub type GivenUp = oneshot::Receiver<String>;
 
-/// An entry in the table of attachments. Dropping it removes the entry and makes every shard forget the attachment, so
+/// An entry in the table of attachments. Dropping it, or [ending](Attachment::end) it, removes the entry and makes every shard forget the attachment, so
 /// that no way out of a connection's task can leave anything behind.
 #[derive(Debug)]
 pub struct Attachment {
     control: Arc<Control>,
     id: AttachmentId,
+    /// It has ended, rather than this agent.
+    ended: bool,
 }
 
 impl Attachment {
     pub(super) fn new(control: Arc<Control>, id: AttachmentId) -> Attachment {
-        Attachment { control, id }
+        Attachment { control, id, ended: false }
+    }
+
+    /// It ends, and a successor of this process need not know of it. Where this is not said it is the agent that ends.
+    pub fn end(mut self) {
+        self.ended = true;
     }
 
     /// Its number.
@@ -109,6 +123,14 @@ impl Attachment {
     #[must_use]
     pub fn file_len(&self, region: RegionId) -> Option<u64> {
         self.control.lock().regions.file_len(region)
+    }
+
+    /// Notes what a successor of this process would have to know of it.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn keep(&self, attachment: &KeptAttachment) -> io::Result<()> {
+        self.control.kept.note_attachment(attachment)
     }
 
     /// Notes how much is mapped.
@@ -125,6 +147,9 @@ impl Drop for Attachment {
             shard.send(Command::Detach { attachment: self.id });
         }
         self.control.lock().attachments.entries.remove(&self.id);
+        if self.ended {
+            self.control.kept.forget_attachment(self.id.0);
+        }
         self.control.note_change();
     }
 }

@@ -11,10 +11,10 @@ mod survey;
 
 pub use admission::{Admission, Denied};
 pub use attachments::{Attached, Attachment, GivenUp};
-pub(crate) use regions::FILE_PREFIX;
 pub use regions::OpenRegion;
 pub use survey::{RegionSurvey, Survey, survey};
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -24,6 +24,7 @@ use pagemesh_protocol::{AgentId, RegionId};
 use tokio::sync::watch;
 
 use crate::config::{Life, Me, Objects};
+use crate::kept::{Kept, KeptRegion, ShardsView};
 use crate::shard::{AttachmentId, Command, ShardHandle};
 
 use attachments::Attachments;
@@ -57,6 +58,7 @@ pub struct RegionState {
 pub struct Control {
     me: Me,
     shards: Vec<ShardHandle>,
+    kept: Kept,
     state: Mutex<State>,
     /// Counts: somebody attached or detached, other objects came into force, a region was left.
     changed: watch::Sender<u64>,
@@ -76,6 +78,7 @@ impl Control {
     /// `memory_dir`.
     #[must_use]
     pub fn new(me: Me, incarnation: String, shards: Vec<ShardHandle>, memory_dir: PathBuf) -> Control {
+        let kept = Kept::of(&memory_dir);
         let life = Life { name: me.name.clone(), incarnation };
         let state = State {
             objects: Arc::default(),
@@ -84,7 +87,31 @@ impl Control {
             reach: Reach::default(),
             stopping: false,
         };
-        Control { me, shards, state: Mutex::new(state), changed: watch::Sender::new(0) }
+        Control { me, shards, kept, state: Mutex::new(state), changed: watch::Sender::new(0) }
+    }
+
+    /// Opens the regions that an earlier process of this agent had open.
+    pub fn reopen(&self, regions: BTreeMap<RegionId, (ShardsView, Option<KeptRegion>)>) {
+        self.lock().regions.reopen(regions, &self.shards);
+    }
+
+    /// Enters an attachment that an earlier process has given this number, if its region is open.
+    #[must_use]
+    pub fn attach_again(
+        self: &Arc<Control>,
+        id: AttachmentId,
+        attached: Attached,
+    ) -> Option<(Admission, Attachment, GivenUp)> {
+        let mut state = self.lock();
+        let admission = state.regions.admission(attached.id, attached.region.clone())?;
+        let given_up = state.attachments.enter_again(id, attached);
+        drop(state);
+        Some((admission, Attachment::new(Arc::clone(self), id), given_up))
+    }
+
+    /// Has the shards go on where those of an earlier process ended.
+    pub fn take_over(&self) {
+        self.shards.iter().for_each(|shard| shard.send(Command::TakeOver));
     }
 
     /// Who this agent is.

@@ -8,22 +8,23 @@ use std::time::{Duration, Instant};
 use pagemesh_crds::{NAMESPACE_DEFAULT, ValidRegion};
 use pagemesh_protocol::{Coherence, Placement, RegionConfig, RegionId};
 use pagemesh_telemetry::continue_from;
-use tracing::{Span, error, info, info_span};
+use tracing::{Span, debug, error, info, info_span, warn};
 
 use super::admission::{Admission, Denied};
 use super::reach::Reach;
 use crate::config::{Life, Objects, Part, Unplaced};
-use crate::memory::RegionFile;
+use crate::kept::{Kept, KeptRegion, ShardsView};
+use crate::memory::{self, RegionFile};
 use crate::shard::{Command, ShardHandle};
-
-/// How the names of region files begin.
-pub(crate) const FILE_PREFIX: &str = "region-";
 
 /// For how long a region that is neither homed nor attached here stays open: most programs that end are started again.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// Before a home tries again what it could not open: memory may be free by then.
 const TRY_AGAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// What is known of the regions of an earlier process.
+type KeptRegions = BTreeMap<RegionId, (ShardsView, Option<KeptRegion>)>;
 
 /// A region that the shards know.
 #[derive(Debug)]
@@ -55,6 +56,9 @@ pub struct OpenRegion {
 pub(super) struct Regions {
     life: Life,
     memory_dir: PathBuf,
+    /// What a successor of this process would have to know.
+    kept: Kept,
+    noted: BTreeMap<u64, KeptRegion>,
     open: BTreeMap<RegionId, Open>,
     /// Regions whose file could not be made or enlarged, and why. Tried again at the next use, and by a home now and then.
     failed: BTreeMap<RegionId, String>,
@@ -64,8 +68,41 @@ pub(super) struct Regions {
 
 impl Regions {
     pub(super) fn new(life: Life, memory_dir: PathBuf) -> Regions {
-        let (open, failed) = (BTreeMap::new(), BTreeMap::new());
-        Regions { life, memory_dir, open, failed, tried_again: None, attempts: 0 }
+        let (open, failed, noted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let kept = Kept::of(&memory_dir);
+        Regions { life, memory_dir, kept, noted, open, failed, tried_again: None, attempts: 0 }
+    }
+
+    /// Opens what an earlier process had open. Regions whose file is gone were being closed.
+    pub(super) fn reopen(&mut self, regions: KeptRegions, shards: &[ShardHandle]) {
+        for (id, (ShardsView { config, placement }, kept)) in regions {
+            let file = kept.as_ref().map(|kept| RegionFile::open(&self.memory_dir, &kept.file));
+            let (Some(Ok(file)), Some(kept)) = (file, kept) else {
+                warn!(region = id.0, "a region was closed when the agent died");
+                shards.iter().for_each(|shard| shard.send(Command::Drop { region: id }));
+                continue;
+            };
+            let (file, page_size) = (Arc::new(file), kept.page_size);
+            info!(file = %file.path().display(), pages = config.pages, "took up a region");
+            for shard in shards {
+                shard.send(Command::Reopen { region: id, file: Arc::clone(&file), page_size });
+            }
+            self.noted.insert(id.0, kept);
+            // Until the objects say otherwise: what is not homed here may be left after a while.
+            let home = true;
+            self.open.insert(id, Open { file, placement, home, idle: None, leaving: None, span: None });
+        }
+        let open: Vec<&str> = self.noted.values().map(|region| region.file.as_str()).collect();
+        if let Err(error) = memory::remove_region_files(&self.memory_dir, &open) {
+            warn!(%error, "cannot remove region files that nobody serves");
+        }
+    }
+
+    /// An open region, as a program gets it.
+    pub(super) fn admission(&self, id: RegionId, name: String) -> Option<Admission> {
+        let (open, noted) = (self.open.get(&id)?, self.noted.get(&id.0)?);
+        let (file, page_size) = (Arc::clone(&open.file), u64::from(noted.page_size));
+        Some(Admission { region: id, name, size: file.len() - page_size, page_size, file, traceparent: None })
     }
 
     /// Brings new objects into force. Returns the regions that are gone for good.
@@ -244,10 +281,16 @@ impl Regions {
         shards.iter().for_each(|shard| shard.send(Command::Drop { region }));
         // The name at once, for it may be opened again before the shards have let go of the file.
         open.file.remove();
+        self.noted.remove(&region.0);
+        if let Err(error) = self.kept.note_regions(&self.noted) {
+            // A successor finds no file and drops it.
+            debug!(%error, "cannot note that a region was closed");
+        }
         info!(file = %open.file.path().display(), "closed a region");
     }
 
     pub(super) fn close_all(&mut self) {
+        self.open.values().for_each(|open| open.file.remove());
         self.open.clear();
     }
 
@@ -310,11 +353,17 @@ impl Regions {
     fn create(&mut self, id: RegionId, region: &ValidRegion, len: u64) -> Result<Arc<RegionFile>, String> {
         // Labels have no dots, so no two regions share a file; of several that have one name after the other each has
         // a number of its own.
-        let mut name = format!("{FILE_PREFIX}{}.{}", region.namespace, region.name);
+        let mut name = format!("{}{}.{}", memory::FILE_PREFIX, region.namespace, region.name);
         if region.uid.is_some() {
             name.push_str(&format!(".{:016x}", id.0));
         }
-        match RegionFile::create(&self.memory_dir, &name, len) {
+        let created = RegionFile::create(&self.memory_dir, &name, len).and_then(|file| {
+            // Before any shard knows of it.
+            let page_size = u32::try_from(region.page_size_bytes).expect("a page has at most 2 MiB");
+            self.noted.insert(id.0, KeptRegion { file: name, page_size });
+            self.kept.note_regions(&self.noted).map(|()| file)
+        });
+        match created {
             Ok(file) => {
                 info!(region.namespace, region.name, bytes = len, "opened the region");
                 self.failed.remove(&id);

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
 use super::*;
@@ -7,6 +6,9 @@ use crate::config::{Files, accept, of_files};
 use crate::uffd::testing::Directory;
 
 fn control(memory_dir: PathBuf) -> Control {
+    if memory_dir.exists() {
+        Kept::of(&memory_dir).make().unwrap();
+    }
     Control::new(Me { name: "node-0".into(), id: AgentId(0) }, "11".into(), Vec::new(), memory_dir)
 }
 
@@ -81,7 +83,7 @@ fn a_home_whose_file_cannot_be_made_tries_again() {
         state.open.is_some()
     };
     assert!(!is_open(0));
-    fs::create_dir(directory.0.join("later")).unwrap();
+    Kept::of(&directory.0.join("later")).make().unwrap();
     assert!(!is_open(1), "not all the time");
     assert!(is_open(10));
 }

@@ -13,6 +13,7 @@ mod tests;
 pub use mount::{mount_on, resize, used_bytes};
 pub use pool::{PageBuffer, PagePool};
 pub use region_file::RegionFile;
+pub(crate) use region_file::{FILE_PREFIX, remove_region_files};
 
 /// Bytes of the smallest page.
 pub const PAGE_SIZE_MIN: u32 = 4 << 10;

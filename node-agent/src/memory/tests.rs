@@ -34,15 +34,28 @@ fn a_page_is_there_from_write_to_punch() {
 }
 
 #[test]
-fn the_name_lives_as_long_as_the_value() {
+fn the_name_stays_until_it_is_removed() {
     let directory = Directory::new();
     let path = directory.0.join("r");
     std::fs::write(&path, "left by an agent that died").unwrap();
     let file = RegionFile::create(&directory.0, "r", PAGE).unwrap();
     assert!(!has_page(&file, 0), "nothing of the earlier file is left");
-    assert!(path.exists());
+    file.write_page(0, &[7; PAGE as usize]).unwrap();
+    file.put_aside(0, &[8; PAGE as usize]).unwrap();
     drop(file);
-    assert!(!path.exists());
+
+    let file = RegionFile::open(&directory.0, "r").unwrap();
+    let mut page = [0; PAGE as usize];
+    file.read_page(0, &mut page).unwrap();
+    assert_eq!((page, file.len()), ([7; PAGE as usize], PAGE));
+    file.read_aside(0, &mut page).unwrap();
+    assert_eq!(page, [8; PAGE as usize]);
+    assert!(file.has(0, PAGE).unwrap());
+    file.punch(0, PAGE).unwrap();
+    assert!(!file.has(0, PAGE).unwrap());
+    file.remove();
+    assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
+    assert!(RegionFile::open(&directory.0, "r").is_err());
 }
 
 /// Programs have the file too.

@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use pagemesh_protocol::{AgentId, Incarnation, Placement, RegionConfig, RegionId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::memory::RegionFile;
@@ -15,7 +16,7 @@ pub struct AttachmentId(pub u64);
 
 /// A span of a program's address space that maps a span of a region's file. All three in bytes, multiples of the
 /// region's page size (`base`: of 4096).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     /// Address in the program.
     pub base: u64,
@@ -42,6 +43,17 @@ pub enum Command {
         /// Who homes it.
         placement: Placement,
     },
+    /// A region that an earlier process has served. Its pages are where they were.
+    Reopen {
+        /// Its identity.
+        region: RegionId,
+        /// Its memory on this node.
+        file: Arc<RegionFile>,
+        /// Bytes of a page.
+        page_size: u32,
+    },
+    /// All that an earlier process has served has been told: go on where it ended.
+    TakeOver,
     /// Nobody here is attached to the region, and this agent is no home of it: give back what is here of it. Answered by
     /// [`Event::Left`], unless a fault or a new placement gets in between.
     Leave {

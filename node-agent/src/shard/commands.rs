@@ -25,6 +25,10 @@ impl Worker {
                 executor.regions.insert(region, Region { file, page_size });
                 self.engine.step(Input::Region { region, config, placement }, &[]);
             }
+            Command::Reopen { region, file, page_size } => {
+                executor.regions.insert(region, Region { file, page_size });
+            }
+            Command::TakeOver => self.engine.take_over(),
             Command::Leave { region, attempt } => {
                 executor.leaving.insert(region, attempt);
                 self.engine.step(Input::Leave { region }, &[]);

@@ -1,6 +1,7 @@
 //! The only caller of the protocol. Events become inputs here, after what a peer or a program may have got wrong has
 //! been looked at; outputs are carried out before the next input.
 
+use std::io;
 use std::sync::Arc;
 
 use pagemesh_protocol::{AgentId, Body, Incarnation, Input, Node, Output, PageId, RegionId};
@@ -10,6 +11,7 @@ use super::executor::Executor;
 use super::ranges::Spot;
 use super::waits::Wait;
 use super::{AttachmentId, RegionReport, Report, Setup};
+use crate::journal::{Journal, Recovered, Rest};
 use crate::metrics::{Direction, Metrics, Served};
 use crate::peer::Frame;
 use crate::uffd::{Fault, READ_BATCH};
@@ -43,6 +45,12 @@ pub(super) struct Engine {
     shards: u16,
     node: Node,
     outputs: Vec<Output>,
+    /// What outlives this process.
+    journal: Option<Journal>,
+    /// An earlier process has served what is here, and not all of it has been told yet.
+    waiting: bool,
+    /// What it has left to do.
+    rest: Option<Rest>,
     /// Where faults are read to.
     faults: [Fault; READ_BATCH],
     pub(super) executor: Executor,
@@ -50,24 +58,78 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(shard: u16, setup: Setup) -> Engine {
-        Engine {
+    /// An engine with the state of an earlier process, or without any.
+    ///
+    /// # Errors
+    /// What is to outlive this process cannot be kept.
+    pub(super) fn new(shard: u16, setup: Setup, recovered: Option<Recovered>) -> io::Result<Engine> {
+        let waiting = recovered.is_some();
+        let (node, journal, rest) = match recovered {
+            Some(Recovered { mut journal, mut node, rest }) => {
+                node.tune(setup.tuning);
+                // Inputs that were taken under other times must not be taken again under these.
+                if rest.is_none() {
+                    journal.save(&node)?;
+                }
+                (node, Some(journal), rest)
+            }
+            None => {
+                let node = Node::new(setup.me, setup.incarnation, setup.tuning);
+                let dir = setup.state_dir.as_deref();
+                let journal = dir.map(|dir| Journal::begin(dir, shard, &node)).transpose()?;
+                (node, journal, None)
+            }
+        };
+        Ok(Engine {
             shard,
             shards: setup.shards,
-            node: Node::new(setup.me, setup.incarnation, setup.tuning),
+            node,
             outputs: Vec::new(),
+            journal,
+            waiting,
+            rest,
             faults: [Fault::default(); READ_BATCH],
             executor: Executor::new(setup.metrics.clone()),
             metrics: setup.metrics,
+        })
+    }
+
+    /// Finishes what an earlier process has begun, now that its regions and programs are here, and lets everybody who waits
+    /// in a fault fault again.
+    pub(super) fn take_over(&mut self) {
+        if let Some((now, outputs, payload)) = self.rest.take() {
+            for output in outputs {
+                if self.executor.knows(&output) {
+                    self.executor.execute_again(now, output, &payload);
+                }
+                if let Some(journal) = &mut self.journal {
+                    journal.done();
+                }
+            }
         }
+        if let Some(journal) = &mut self.journal {
+            journal.save(&self.node).expect("there was room for what an earlier process kept");
+        }
+        self.waiting = false;
+        let peers: Vec<AgentId> = self.node.peers().collect();
+        for peer in peers {
+            self.step(Input::PeerDown { peer }, &[]);
+        }
+        self.executor.programs.wake_all();
     }
 
     /// One step of the protocol, carried out. `received` is the payload of the message, if it is one.
     pub(super) fn step(&mut self, input: Input, received: &[u8]) {
         let now = self.executor.clock.now();
+        if let Some(journal) = &mut self.journal {
+            journal.record(now, &input, received, &self.node);
+        }
         self.node.step(now, input, &mut self.outputs);
         for output in self.outputs.drain(..) {
             self.executor.execute(now, output, received);
+            if let Some(journal) = &mut self.journal {
+                journal.done();
+            }
         }
     }
 
@@ -189,7 +251,7 @@ impl Engine {
     /// Nanoseconds until the protocol wants to be called; 0 if that time has come.
     pub(super) fn nanos_to_deadline(&self) -> Option<u64> {
         // Most of the time there is none, and the clock need not be asked.
-        let deadline = self.node.deadline()?;
+        let deadline = self.node.deadline().filter(|_| !self.waiting)?;
         Some(deadline.0.saturating_sub(self.executor.clock.now().0))
     }
 

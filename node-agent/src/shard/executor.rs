@@ -26,7 +26,8 @@ pub(super) struct Executor {
     pub(super) waits: Waits,
     pub(super) senders: Senders,
     pub(super) pool: PagePool,
-    /// Contents of pages that were given away, until their new owners are known to have them. Never iterated.
+    /// Contents of pages that were given away, until their new owners are known to have them: copies of what the region
+    /// files' asides hold, to be sent without being read again. Never iterated.
     asides: HashMap<PageId, PageBuffer>,
     /// Regions that are to be left, and the number of the attempt.
     pub(super) leaving: BTreeMap<RegionId, u64>,
@@ -38,7 +39,7 @@ pub(super) struct Executor {
 impl Executor {
     pub(super) fn new(metrics: Arc<Metrics>) -> Executor {
         Executor {
-            clock: Clock::start(),
+            clock: Clock,
             regions: Regions::default(),
             programs: Programs::new(metrics.clone()),
             waits: Waits::default(),
@@ -68,10 +69,7 @@ impl Executor {
             Output::Protect { page } => self.programs.protect(page),
             Output::Take { page } => {
                 self.metrics.takes.inc();
-                // In this order: a store between the copy and the punch would be lost.
-                self.programs.protect(page);
-                self.put_aside(page);
-                self.punch(page);
+                self.take(page);
             }
             Output::Discard { page } => {
                 self.metrics.invalidations.inc();
@@ -81,6 +79,9 @@ impl Executor {
                 if let Some(aside) = self.asides.remove(&page) {
                     self.pool.give(aside);
                 }
+                let place = self.regions.place(page);
+                let forgotten = place.file.forget_aside(place.offset, place.len.into());
+                forgotten.expect("a hole can always be made in a tmpfs");
             }
             Output::Left { region } => {
                 self.left.extend(self.leaving.remove(&region).map(|attempt| (region, attempt)));
@@ -102,9 +103,7 @@ impl Executor {
         let payload = match payload {
             Payload::None => None,
             Payload::Page => Some(self.copy(message.page)),
-            Payload::Aside => {
-                Some(self.asides.get(&message.page).expect("an aside is kept until it is forgotten").clone())
-            }
+            Payload::Aside => Some(self.aside(message.page)),
         };
         let len = payload.as_ref().map_or(0, |page| page.len());
         tracing::trace!(to = to.0, ?message, len, "send");
@@ -137,10 +136,74 @@ impl Executor {
         copied.expect("a file in a tmpfs can always be read")
     }
 
-    fn put_aside(&mut self, page: PageId) {
+    /// Takes a page away from all programs, and keeps its contents aside.
+    fn take(&mut self, page: PageId) {
+        // In this order: a store between the copy and the punch would be lost.
+        self.programs.protect(page);
         let copy = self.copy(page);
+        let place = self.regions.place(page);
+        if let Err(error) = place.file.put_aside(place.offset, &copy) {
+            out_of_memory(page, &error);
+        }
         if let Some(older) = self.asides.insert(page, copy) {
             self.pool.give(older);
+        }
+        self.punch(page);
+    }
+
+    fn aside(&mut self, page: PageId) -> PageBuffer {
+        if let Some(aside) = self.asides.get(&page) {
+            return aside.clone();
+        }
+        // Put aside by an earlier process.
+        let place = self.regions.place(page);
+        let read = self.pool.filled(place.len, |buffer| place.file.read_aside(place.offset, buffer));
+        let aside = read.expect("a file in a tmpfs can always be read");
+        self.asides.insert(page, aside.clone());
+        aside
+    }
+
+    /// Whether an output is about a region that is here: one may have been closed just when an earlier process died.
+    pub(super) fn knows(&self, output: &Output) -> bool {
+        match output {
+            Output::Store { page }
+            | Output::Zero { page }
+            | Output::Map { page, .. }
+            | Output::Premap { page }
+            | Output::Protect { page }
+            | Output::Take { page }
+            | Output::Discard { page }
+            | Output::Forget { page } => self.regions.get(page.region).is_some(),
+            Output::Send { .. }
+            | Output::Left { .. }
+            | Output::RefusePeer { .. }
+            | Output::Violation { .. } => true,
+        }
+    }
+
+    /// Carries out an output that an earlier process may have carried out already. Nothing of what follows on it has been.
+    pub(super) fn execute_again(&mut self, now: Time, output: Output, received: &[u8]) {
+        match output {
+            // There is nobody to send anything to.
+            Output::Send { .. } => {}
+            Output::Take { page } => {
+                let place = self.regions.place(page);
+                let there = place.file.has(place.offset, place.len.into());
+                // If it is gone, then what is aside is whole.
+                if there.expect("a file in a tmpfs can always be looked at") {
+                    self.take(page);
+                }
+            }
+            Output::Store { .. }
+            | Output::Zero { .. }
+            | Output::Map { .. }
+            | Output::Premap { .. }
+            | Output::Protect { .. }
+            | Output::Discard { .. }
+            | Output::Forget { .. }
+            | Output::Left { .. }
+            | Output::RefusePeer { .. }
+            | Output::Violation { .. } => self.execute(now, output, received),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A shard as the control path sees it: started, told, joined.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::worker::Worker;
 use super::{Command, Event};
+use crate::journal::Recovered;
 use crate::metrics::Metrics;
 
 /// What a shard has to know from the start.
@@ -26,6 +28,8 @@ pub struct Setup {
     pub tuning: Tuning,
     /// Where to count.
     pub metrics: Arc<Metrics>,
+    /// Directory, in a tmpfs, for what is to outlive this process. Without it, nothing does.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A part of the data path, running as a thread.
@@ -33,18 +37,23 @@ pub struct Setup {
 pub enum Shard {}
 
 impl Shard {
-    /// Starts a shard.
+    /// Starts a shard. One that takes over from an earlier process does nothing before [`Command::TakeOver`].
     ///
     /// # Errors
-    /// The system has no more threads or descriptors.
-    pub fn spawn(index: u16, setup: Setup, events: UnboundedSender<Event>) -> io::Result<ShardHandle> {
+    /// The system has no more threads or descriptors, or there is no room for what is to outlive this process.
+    pub fn spawn(
+        index: u16,
+        setup: Setup,
+        recovered: Option<Recovered>,
+        events: UnboundedSender<Event>,
+    ) -> io::Result<ShardHandle> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let (commands, inbox) = mpsc::channel();
         let (started, outcome) = mpsc::sync_channel(1);
         let bell = wake.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let _guard = AbortOnPanic;
-            match Worker::new(index, setup, events, inbox, bell) {
+            match Worker::new(index, setup, recovered, events, inbox, bell) {
                 Ok(worker) => {
                     let _ = started.send(Ok(()));
                     worker.run();

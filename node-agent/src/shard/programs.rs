@@ -125,6 +125,16 @@ impl Programs {
         self.ended.push((id, reason.into()));
     }
 
+    /// Lets everybody who waits in a fault fault again.
+    pub(super) fn wake_all(&mut self) {
+        for attachment in self.by_id.values() {
+            for Range { base, len, .. } in attachment.ranges.all() {
+                // Who is gone does not wait.
+                let _ = attachment.uffd.wake(base, len);
+            }
+        }
+    }
+
     /// Write-protects a page everywhere. When it returns, no program writes to the page any more.
     pub(super) fn protect(&mut self, page: PageId) {
         self.everywhere(page, "protect", |attachment, address, len| {

@@ -32,6 +32,11 @@ impl Ranges {
         Ranges { page_size: page_size.into(), mapped: Vec::new(), unmapped: VecDeque::new() }
     }
 
+    /// All ranges.
+    pub(super) fn all(&self) -> impl Iterator<Item = Range> + '_ {
+        self.mapped.iter().copied()
+    }
+
     /// The kernel's first and last page of each range.
     pub(super) fn ends(&self) -> impl Iterator<Item = u64> + '_ {
         self.mapped.iter().flat_map(|r| [r.base, r.base + r.len - crate::uffd::KERNEL_PAGE])

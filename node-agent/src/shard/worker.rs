@@ -14,6 +14,7 @@ use super::engine::Engine;
 use super::links::{Lost, Receiver};
 use super::poller::{Poller, Ready, Token};
 use super::{AttachmentId, Command, Event, Setup};
+use crate::journal::Recovered;
 use crate::metrics::Metrics;
 use crate::peer::Received;
 
@@ -38,6 +39,7 @@ impl Worker {
     pub(super) fn new(
         index: u16,
         setup: Setup,
+        recovered: Option<Recovered>,
         events: UnboundedSender<Event>,
         commands: mpsc::Receiver<Command>,
         bell: Arc<EventFd>,
@@ -47,7 +49,7 @@ impl Worker {
         // A turn is 50 us; the kernel would by default wait as long again before it wakes us.
         set_timerslack(1)?;
         let metrics = setup.metrics.clone();
-        let engine = Engine::new(index, setup);
+        let engine = Engine::new(index, setup, recovered)?;
         let (receivers, numbers, stopping) = (BTreeMap::new(), BTreeMap::new(), false);
         Ok(Worker { index, engine, poller, receivers, numbers, stopping, commands, bell, events, metrics })
     }

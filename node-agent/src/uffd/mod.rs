@@ -80,6 +80,21 @@ impl Uffd {
         }
     }
 
+    /// Takes over a userfaultfd that an earlier process of this agent has adopted.
+    ///
+    /// # Errors
+    /// It is no userfaultfd.
+    pub fn adopt_again(fd: OwnedFd) -> Result<Uffd, Errno> {
+        let link = readlink(proc_path(&fd).as_str())?;
+        if link != "anon_inode:[userfaultfd]" {
+            return Err(Errno::EINVAL);
+        }
+        set_nonblocking(&fd)?;
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        let nowait = probe::reads_nowait(&fd);
+        Ok(Uffd { fd, nowait })
+    }
+
     /// Asks for the faults in `[base, base + len)`: missing pages, unmapped pages and stores to protected pages.
     ///
     /// # Errors

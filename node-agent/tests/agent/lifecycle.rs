@@ -17,7 +17,10 @@ fn an_agent_says_where_it_is_and_leaves_nothing_behind() {
         assert_eq!(agent.info()["id"], 0);
         assert_eq!(agent.info()["socket"], agent.socket().to_str().unwrap());
         assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock"]);
-        assert_eq!(names(&agent.memory_dir()), ["region-default.table"]);
+        assert_eq!(
+            names(&agent.memory_dir()),
+            ["region-default.table", "region-default.table.asides", "state"]
+        );
         let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(agent.socket()), 0o600);
         assert_eq!(mode(agent.memory_dir().join("region-default.table")), 0o600);
@@ -82,12 +85,15 @@ fn an_agent_that_was_killed_is_replaced() {
     agent.signal(Signal::SIGKILL);
     assert!(!agent.stop().success());
     assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock"]);
-    // What nobody declares any more goes as well.
+    // What is of no region that it had open goes.
     std::fs::write(agent.memory_dir().join("region-default.old"), "x").unwrap();
-    let output = agent.scratch.command(&["--objects", "/nonexistent"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--objects"), "{output:?}");
-    assert_eq!(names(&agent.run_dir()), Vec::<String>::new());
-    assert_eq!(names(&agent.memory_dir()), Vec::<String>::new());
+    let scratch = std::mem::replace(&mut agent.scratch, Scratch::new("killed-unused"));
+    let mut next = Agent::start_in(scratch, &[]);
+    assert_eq!(names(&next.memory_dir()), ["region-default.table", "region-default.table.asides", "state"]);
+    next.signal(Signal::SIGTERM);
+    assert!(next.stop().success());
+    assert_eq!(names(&next.run_dir()), Vec::<String>::new());
+    assert_eq!(names(&next.memory_dir()), Vec::<String>::new());
 }
 
 #[test]

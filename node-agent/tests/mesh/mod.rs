@@ -61,6 +61,7 @@ pub struct Mesh {
     addresses: Vec<Vec<SocketAddr>>,
     wires: Wires,
     shards: u16,
+    number: usize,
 }
 
 pub struct Agent {
@@ -77,6 +78,10 @@ impl Agent {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is our child");
         let status = until("the agent to end", || self.process.try_wait().expect("it is our child"));
         assert!(status.success(), "an agent ended with {status}");
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).expect("the agent has a log")
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -97,9 +102,9 @@ impl Mesh {
         let dir = PathBuf::from(format!("/dev/shm/pagemesh-test-mesh-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory in the tmpfs");
         let (agents, proxies, addresses) = (Vec::new(), Vec::new(), Vec::new());
-        let mut mesh = Mesh { dir, agents, proxies, addresses, wires, shards };
+        let mut mesh = Mesh { dir, agents, proxies, addresses, wires, shards, number };
         for node in 0..nodes {
-            let agent = start_agent(&mesh.dir.join(format!("node-{node}")), node, shards);
+            let agent = start_agent(&mesh.dir.join(format!("node-{node}")), node, shards, mesh.listen(node));
             mesh.agents.push(agent);
         }
         mesh.connect();
@@ -121,8 +126,38 @@ impl Mesh {
 
     /// Starts an agent again that has ended: another life of it, at another address. It has the objects that it had.
     pub fn restart(&mut self, node: usize) {
-        self.agents[node] = start_agent(&self.agents[node].dir, node, self.shards);
+        self.agents[node] = start_agent(&self.agents[node].dir, node, self.shards, self.listen(node));
         self.connect();
+    }
+
+    /// Kills an agent and starts it again, at the same address, as a service manager does. Its memory is there still.
+    pub fn revive(&mut self, node: usize) {
+        self.revive_all(&[node]);
+    }
+
+    /// The same with several that die at the same time.
+    pub fn revive_all(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|node| self.agents[*node].kill());
+        for node in nodes {
+            let agent = &mut self.agents[*node];
+            *agent = start_agent(&agent.dir, *node, self.shards, agent.listen);
+        }
+    }
+
+    /// A free port of an address of the node's own: nobody connects from there, so that it is free for a successor, too.
+    fn listen(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 77, self.number as u8, node as u8 + 1], 0))
+    }
+
+    /// Starts an agent that ends by itself, and returns what it has logged.
+    pub fn fails_to_start(&self, node: usize) -> String {
+        let agent = &self.agents[node];
+        let before = agent.log();
+        let mut process =
+            agent_command(&agent.dir, node, self.shards, agent.listen).spawn().expect("it is there");
+        let status = until("the agent to end", || process.try_wait().expect("it is our child"));
+        assert!(!status.success(), "{status}");
+        agent.log().split_off(before.len())
     }
 
     /// Finds out where each agent reaches the others, through new proxies if need be.
@@ -216,25 +251,31 @@ impl Drop for Mesh {
     }
 }
 
-fn start_agent(dir: &Path, node: usize, shards: u16) -> Agent {
+fn start_agent(dir: &Path, node: usize, shards: u16, listen: SocketAddr) -> Agent {
     fs::create_dir_all(dir.join("objects")).expect("a directory for objects");
     // An earlier life that was killed has left it.
     let _ = fs::remove_file(dir.join("agent.json"));
+    let process = agent_command(dir, node, shards, listen).spawn().expect("the agent's program is there");
+    let info = until(&format!("agent {node} to start"), || fs::read_to_string(dir.join("agent.json")).ok());
+    let info: serde_json::Value = serde_json::from_str(&info).expect("agent.json is JSON");
+    let address =
+        |field: &str| info[field].as_str().and_then(|a| a.parse().ok()).expect("agent.json has addresses");
+    Agent { dir: dir.to_owned(), process, http: address("http"), listen: address("listen") }
+}
+
+fn agent_command(dir: &Path, node: usize, shards: u16, listen: SocketAddr) -> Command {
     let log = fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagemesh-agent"));
     command
         .args(["--name", &format!("node-{node}"), "--id", &node.to_string(), "--shards", &shards.to_string()])
         .args([Path::new("--objects"), &dir.join("objects"), Path::new("--dir"), dir])
         .args([Path::new("--memory-dir"), &dir.join("memory")])
+        .args(["--listen", &listen.to_string()])
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a descriptor"))
         .stderr(log);
-    let process = die_with_us(&mut command).spawn().expect("the agent's program is there");
-    let info = until(&format!("agent {node} to start"), || fs::read_to_string(dir.join("agent.json")).ok());
-    let info: serde_json::Value = serde_json::from_str(&info).expect("agent.json is JSON");
-    let address =
-        |field: &str| info[field].as_str().and_then(|a| a.parse().ok()).expect("agent.json has addresses");
-    Agent { dir: dir.to_owned(), process, http: address("http"), listen: address("listen") }
+    die_with_us(&mut command);
+    command
 }
 
 /// Ends the command's process when the test's thread ends, however that happens.

@@ -36,9 +36,10 @@ impl Agent {
         let (sender, events) = unbounded_channel();
         let Identity { me, incarnation, shards } = identity;
         let metrics = Arc::new(Metrics::new());
-        let setup = Setup { me, incarnation, shards, tuning: Tuning::default(), metrics };
-        let shards: Vec<_> =
-            (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), sender.clone()).unwrap()).collect();
+        let setup = Setup { me, incarnation, shards, tuning: Tuning::default(), metrics, state_dir: None };
+        let shards: Vec<_> = (0..shards)
+            .map(|shard| Shard::spawn(shard, setup.clone(), None, sender.clone()).unwrap())
+            .collect();
         let network = Network::start("127.0.0.1:0".parse().unwrap(), identity, shards.clone()).unwrap();
         Agent { me, network, shards, events }
     }

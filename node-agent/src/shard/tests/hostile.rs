@@ -46,8 +46,9 @@ impl Alone {
             shards: 1,
             tuning: Tuning::default(),
             metrics: metrics.clone(),
+            state_dir: None,
         };
-        let shard = Shard::spawn(0, setup, sender).unwrap();
+        let shard = Shard::spawn(0, setup, None, sender).unwrap();
         let config = RegionConfig { pages: 4, coherence: Coherence::WriteInvalidate };
         let placement = Placement { epoch: 1, homes: vec![AgentId(0)], previous: Vec::new() };
         let (page_size, region) = (PAGE as u32, REGION);

@@ -54,9 +54,10 @@ impl Agent {
             shards: shape.shards,
             tuning: Tuning::default(),
             metrics: metrics.clone(),
+            state_dir: None,
         };
         let shards = (0..shape.shards)
-            .map(|shard| Shard::spawn(shard, setup.clone(), events.clone()).unwrap())
+            .map(|shard| Shard::spawn(shard, setup.clone(), None, events.clone()).unwrap())
             .collect();
         (Agent { id, shards, metrics, file, shape, _directory: directory }, receiver)
     }
