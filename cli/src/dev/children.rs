@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -30,10 +31,17 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How often processes that end are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// An agent that has ended so often within [`SHORT_LIFE`] of its start is not started again.
+const SHORT_LIVES_MAX: u32 = 5;
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
 /// A process that we started.
 #[derive(Debug)]
 struct Child {
     pid: Pid,
+    started: Instant,
+    /// How often in a row it has ended at its start.
+    short_lives: u32,
     /// How it ended, once it has.
     status: Option<ExitStatus>,
     /// That has been reported.
@@ -45,6 +53,8 @@ struct Child {
 pub(super) struct Children {
     agents: Vec<Child>,
     command: Option<Child>,
+    shards: u16,
+    log_level: String,
 }
 
 impl Children {
@@ -52,34 +62,51 @@ impl Children {
     pub(super) fn start(place: &Place, nodes: u16, shards: u16, log_level: &str) -> Result<Children> {
         // What the user's command leaves running becomes our child, and so ends with us.
         set_child_subreaper(true).context("this process cannot adopt orphans")?;
-        let mut children = Children { agents: Vec::new(), command: None };
-        let program = binaries::agent()?;
+        let log_level = log_level.to_owned();
+        let mut children = Children { agents: Vec::new(), command: None, shards, log_level };
         for node in 0..nodes {
-            let dir = mesh::node_dir(&place.dir, node);
-            let memory = place.memory.join(mesh::node_name(node));
-            fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-            fs::create_dir(&memory).with_context(|| format!("{} cannot be made", memory.display()))?;
-            let log = place.create_log(node)?;
-            let mut command = Command::new(&program);
-            command
-                .args(["--name", &mesh::node_name(node), "--id", &node.to_string()])
-                .args(["--shards", &shards.to_string(), "--log", log_level])
-                .arg("--objects")
-                .arg(place.objects_dir())
-                .arg("--dir")
-                .arg(&dir)
-                .arg("--memory-dir")
-                .arg(&memory)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().context("no descriptor for a log")?)
-                .stderr(log)
-                // Ctrl-C at the terminal must not reach agents before the programs that they serve have ended.
-                .process_group(0);
-            let child =
-                spawn(&mut command).with_context(|| format!("{} cannot be started", program.display()))?;
+            for dir in [mesh::node_dir(&place.dir, node), place.memory.join(mesh::node_name(node))] {
+                fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+            }
+            let child = children.start_agent(place, node, None)?;
             children.agents.push(child);
         }
         Ok(children)
+    }
+
+    fn start_agent(&self, place: &Place, node: u16, listen: Option<SocketAddr>) -> Result<Child> {
+        let program = binaries::agent()?;
+        let log = place.open_log(node)?;
+        let mut command = Command::new(&program);
+        command
+            .args(["--name", &mesh::node_name(node), "--id", &node.to_string()])
+            .args(["--shards", &self.shards.to_string(), "--log", &self.log_level])
+            .arg("--objects")
+            .arg(place.objects_dir())
+            .arg("--dir")
+            .arg(mesh::node_dir(&place.dir, node))
+            .arg("--memory-dir")
+            .arg(place.memory.join(mesh::node_name(node)))
+            .args(listen.iter().flat_map(|listen| ["--listen".to_owned(), listen.to_string()]))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("no descriptor for a log")?)
+            .stderr(log)
+            // Ctrl-C at the terminal must not reach agents before the programs that they serve have ended.
+            .process_group(0);
+        spawn(&mut command).with_context(|| format!("{} cannot be started", program.display()))
+    }
+
+    /// Starts an agent again that has ended, at the address where its peers know it, unless it ends at its start. It goes on
+    /// with the memory of the one before. Returns whether it was.
+    pub(super) fn restart_agent(&mut self, place: &Place, node: u16, listen: SocketAddr) -> Result<bool> {
+        let before = &self.agents[usize::from(node)];
+        let short_lives = if before.started.elapsed() < SHORT_LIFE { before.short_lives + 1 } else { 0 };
+        if short_lives == SHORT_LIVES_MAX {
+            return Ok(false);
+        }
+        let agent = self.start_agent(place, node, Some(listen))?;
+        self.agents[usize::from(node)] = Child { short_lives, ..agent };
+        Ok(true)
     }
 
     /// Starts the user's command, in our process group: the terminal is its as well.
@@ -210,7 +237,7 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     // calls and allocates nothing.
     let command = unsafe { command.pre_exec(couple) };
     let pid = Pid::from_raw(command.spawn()?.id().cast_signed());
-    Ok(Child { pid, status: None, reported: false })
+    Ok(Child { pid, started: Instant::now(), short_lives: 0, status: None, reported: false })
 }
 
 /// Our children, those that we adopted included. This process has one thread, so that they are all its.

@@ -97,10 +97,10 @@ fn mesh_while(args: Args) -> Result<ExitCode> {
 
     if args.command.is_empty() {
         output::print(&summary(&place.dir, args.nodes, &objects))?;
-        serve(&mut signals, &mut children, &place)
+        serve(&mut signals, &mut children, &place, &agents)
     } else {
         eprintln!("pagemesh: {} up in {}", count(args.nodes), place.dir.display());
-        serve_command(&mut signals, &mut children, &place, &args.command)
+        serve_command(&mut signals, &mut children, &place, &agents, &args.command)
     }
 }
 
@@ -172,10 +172,15 @@ fn joined(agents: &[AgentInfo], objects: &Objects) -> Result<()> {
 }
 
 /// Keeps the mesh up until a signal says to stop, or no agent is left.
-fn serve(signals: &mut Signals, children: &mut Children, place: &Place) -> Result<ExitCode> {
+fn serve(
+    signals: &mut Signals,
+    children: &mut Children,
+    place: &Place,
+    agents: &[AgentInfo],
+) -> Result<ExitCode> {
     loop {
         children.reap();
-        report_losses(children, place);
+        replace_losses(children, place, agents)?;
         if signals.stop().is_some() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -191,12 +196,13 @@ fn serve_command(
     signals: &mut Signals,
     children: &mut Children,
     place: &Place,
+    agents: &[AgentInfo],
     command: &[OsString],
 ) -> Result<ExitCode> {
     children.start_command(command, &place.dir)?;
     loop {
         children.reap();
-        report_losses(children, place);
+        replace_losses(children, place, agents)?;
         if let Some(status) = children.command_status() {
             return Ok(code_of_status(status));
         }
@@ -212,15 +218,19 @@ fn serve_command(
     }
 }
 
-/// Tells which agents ended though nobody asked them to, and what follows.
-fn report_losses(children: &mut Children, place: &Place) {
+/// Starts agents again that have ended though nobody asked them to, and tells of it.
+fn replace_losses(children: &mut Children, place: &Place, agents: &[AgentInfo]) -> Result<()> {
     while let Some((node, how)) = children.ended_agent() {
-        eprintln!(
-            "pagemesh: the agent of node {node} ended ({how}); programs attached to it wait at their next remote \
-             access, and pages that it homes are out of reach until the mesh is started anew; it said: {}",
-            place.log_tail(node)
-        );
+        let said = place.log_tail(node);
+        let what = if children.restart_agent(place, node, agents[usize::from(node)].listen)? {
+            "and is started again; its programs wait for it at their next remote access, and go on"
+        } else {
+            "again and again; programs attached to it wait at their next remote access, and pages that it homes are out of \
+             reach until the mesh is started anew"
+        };
+        eprintln!("pagemesh: the agent of node {node} ended ({how}) {what}; it said: {said}");
     }
+    Ok(())
 }
 
 fn stopped(signals: &Signals) -> ExitCode {

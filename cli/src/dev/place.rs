@@ -72,10 +72,14 @@ impl Place {
         self.dir.join("objects")
     }
 
-    /// Makes the log of an agent.
-    pub(super) fn create_log(&self, node: u16) -> Result<File> {
+    /// The log of an agent, to be written on.
+    pub(super) fn open_log(&self, node: u16) -> Result<File> {
         let path = self.log(node);
-        File::create(&path).with_context(|| format!("{} cannot be made", path.display()))
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("{} cannot be made", path.display()))
     }
 
     /// The last lines of an agent's log, indented.
