@@ -9,6 +9,7 @@ mod operator;
 mod permissions;
 mod placement;
 mod release;
+mod restarts;
 mod rules;
 mod sharing;
 mod traces;
@@ -65,6 +66,7 @@ pub(crate) fn alone() -> Vec<Test> {
         test!(agents::a_third_node_joins_and_attaches),
         test!(agents::a_drained_home_hands_over_under_load),
         test!(agents::a_node_that_the_pool_no_longer_selects_hands_over),
+        test!(of kind, restarts::a_killed_agent_is_not_noticed),
         test!(of kind, agents::a_node_that_cannot_serve_says_so),
         test!(of kind, operator::killed_twenty_times_while_regions_come_and_go),
         test!(of kind, operator::another_leader_takes_over),
