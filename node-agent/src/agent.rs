@@ -15,7 +15,7 @@ use pagemesh_agent::control::Control;
 use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
 use pagemesh_agent::journal::Recovered;
-use pagemesh_agent::kept::{self, Kept, TakenUp};
+use pagemesh_agent::kept::{self, CannotTakeUp, Kept, TakenUp};
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::Metrics;
 use pagemesh_agent::observe::{self, Observation};
@@ -145,10 +145,18 @@ impl Agent {
             .context("cannot start the shards")?;
         let control = Arc::new(Control::new(me, shown(incarnation), shards, args.memory_dir.clone()));
         // Before anybody is talked to: whatever programs may write must be known to be taken from them.
-        control.reopen(regions);
-        let adopted = attach::adopt(&control, attachments);
+        let closed = control.reopen(regions);
+        let adopted = match attach::adopt(&control, attachments) {
+            Ok(adopted) => adopted,
+            Err(error) => {
+                // A program could write what others do not see. Another life has nothing to do with it.
+                Kept::of(&args.memory_dir).remove().context("cannot remove what cannot be taken up")?;
+                return Err(error)
+                    .context("what an earlier process of this agent held is lost; start the agent anew");
+            }
+        };
         if takes_over {
-            control.take_over();
+            control.take_over(closed);
         }
         let network = Network::start(args.listen, identity, control.shards().to_vec())?;
         let (publish, observed) = watch::channel(Observation::default());
@@ -270,14 +278,18 @@ impl Agent {
             if !in_good_order {
                 return;
             }
-            control.close();
+            // Who ends in good order has nothing to go on with. First what says that there is something: a successor that
+            // found that, and not the memory, would be taken for an agent that has it.
             if let Err(error) = kept.remove() {
-                warn!(%error, "cannot remove what was kept for a successor");
+                return warn!(%error, "cannot remove what was kept for a successor");
             }
+            control.close();
         });
         let _ = tokio::time::timeout(Duration::from_secs(5), ended).await;
     }
 }
+
+const CANNOT: &str = "what an earlier process of this agent has kept cannot be taken up";
 
 /// What an earlier process of this agent has kept, if it can be relied on.
 ///
@@ -298,14 +310,15 @@ fn take_up(memory_dir: &Path, identity: Identity) -> Result<Option<TakenUp>> {
             kept.make().context("cannot make the directory for what is to outlive this process")?;
             Ok(None)
         }
-        other => {
-            let reason =
-                other.err().map_or_else(|| "it is of another life".into(), |error| error.to_string());
+        Err(error @ CannotTakeUp::Shards { .. }) => Err(error).context(CANNOT),
+        Err(error) => {
             // Started anew, the agent finds nothing and begins another life, which peers can tell from this one.
             kept.remove().context("cannot remove what cannot be taken up")?;
-            Err(anyhow!(
-                "what an earlier process of this agent has kept cannot be taken up: {reason}. What it held is lost; start the                  agent anew"
-            ))
+            Err(error).context(CANNOT)
+        }
+        Ok(Some(_)) => {
+            kept.remove().context("cannot remove what cannot be taken up")?;
+            Err(anyhow!("it is of another life")).context(CANNOT)
         }
     }
 }

@@ -179,17 +179,16 @@ impl Dirs {
         fs::rename(&new, self.dir.join(INFO))
     }
 
-    fn clear(&self) {
-        for name in [INFO, SOCKET] {
-            // Most often there is nothing, and what cannot be removed is replaced later or in nobody's way.
-            let _ = fs::remove_file(self.dir.join(name));
-        }
+    /// The agent has ended in good order: nobody need wait for a successor.
+    pub fn end(&self) {
+        // Most often it is there, and else it is in nobody's way.
+        let _ = fs::remove_file(self.dir.join(SOCKET));
     }
 }
 
 impl Drop for Dirs {
     fn drop(&mut self) {
-        self.clear();
+        let _ = fs::remove_file(self.dir.join(INFO));
     }
 }
 

@@ -39,5 +39,8 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path) -> Result<()> {
         }
     }
     agent.end(result.is_ok()).await;
+    if result.is_ok() {
+        dirs.end();
+    }
     result.map(drop)
 }

@@ -81,6 +81,9 @@ pub(crate) async fn run(args: &RunArgs, identity: AgentIdentity, advertise: Sock
         cluster.observation = observation;
     }
     agent.end(result.is_ok()).await;
+    if result.is_ok() {
+        dirs.end();
+    }
     cluster.farewell().await;
     result
 }

@@ -109,6 +109,44 @@ fn programs_that_come_and_go_do_not_notice() {
     println!("{started} programs came and went while agents were killed {KILLS} times");
 }
 
+/// A file of objects that is bad when a successor starts costs nothing: what the earlier agent served is kept until it is seen.
+#[test]
+fn bad_objects_cost_no_memory() {
+    let mut mesh = Mesh::start(2, &[COUNTERS], Wires::Direct, 1);
+    let region = attach(&mesh, 1);
+    (0..64).for_each(|page| region.words()[page * PER_PAGE].store(7 + page as u64, SeqCst));
+    let objects = mesh.agents[0].dir.join("objects/mesh.yaml");
+    let good = fs::read(&objects).expect("it was declared");
+    fs::write(&objects, "kind: [").expect("it can be written");
+    mesh.revive(0);
+    fs::write(objects.with_extension("new"), good).expect("it can be written");
+    fs::rename(objects.with_extension("new"), &objects).expect("it can be renamed");
+    mesh.await_ready();
+    let other = until("the region to be declared again", || {
+        Region::attach_to(Path::new(&mesh.socket(0)), "counters").ok()
+    });
+    for page in 0..64 {
+        assert_eq!(other.words()[page * PER_PAGE].load(SeqCst), 7 + page as u64, "page {page}");
+    }
+}
+
+/// A program that has cut its region file short costs zeros where it did, and no agent.
+#[test]
+fn a_file_that_was_cut_short_gets_its_length_back() {
+    let mut mesh = Mesh::start(2, &[COUNTERS], Wires::Direct, 1);
+    let region = attach(&mesh, 1);
+    region.words()[0].store(7, SeqCst);
+    let path = mesh.agents[1].dir.join("memory/region-default.counters");
+    let len = fs::metadata(&path).expect("the region is open").len();
+    mesh.agents[1].kill();
+    fs::File::options().write(true).open(&path).expect("it is there").set_len(5000).expect("it can be cut");
+    mesh.revive(1);
+    assert_eq!(fs::metadata(&path).expect("the region is open").len(), len);
+    let last = region.words().len() - 1;
+    region.words()[last].store(8, SeqCst);
+    assert_eq!(attach(&mesh, 0).words()[last].load(SeqCst), 8);
+}
+
 /// What an agent has kept and is damaged is refused: it starts as another one, without the memory, and says so.
 #[test]
 fn what_is_damaged_is_refused() {

@@ -51,6 +51,6 @@ pub use message::{Body, Fill, Message, Open, Roles};
 pub use mutation::Mutation;
 pub use node::{Node, PageState, Tuning};
 pub use placement::{CHUNK_PAGES, Coherence, Placement, RegionConfig};
-pub use state::Unreadable;
+pub use state::{STATE_VERSION, Unreadable};
 pub use view::{HomeView, InFlight, PageView};
 pub use wire::{DecodeError, MESSAGE_LEN};

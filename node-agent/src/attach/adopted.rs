@@ -10,13 +10,13 @@ use pagemesh_protocol::RegionId;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::ranges::Ranges;
 use super::socket::watch;
 use crate::control::{Admission, Attached, Attachment, Control, GivenUp};
-use crate::kept::{KeptAttachment, Process, find_userfaultfds, registered};
-use crate::shard::{self, AttachmentId, Command, Range};
+use crate::kept::{KeptAttachment, Process, find_userfaultfds};
+use crate::shard::{self, AttachmentId, Command};
 use crate::uffd::Uffd;
 
 /// An attachment that was taken up.
@@ -27,32 +27,36 @@ pub struct Adopted {
     pub(super) given_up: GivenUp,
     pub(super) kept: KeptAttachment,
     pub(super) ranges: Ranges,
-    /// By shard. None where the program has mapped nothing that the shard serves: then it brings one when it connects again.
-    pub(super) uffds: Vec<Option<Arc<Uffd>>>,
+    /// By shard.
+    pub(super) uffds: Arc<[Arc<Uffd>]>,
     process: OwnedFd,
 }
 
 /// Takes up what was attached to an earlier process, as far as it is still there: tells the shards, and notes who will have
 /// to connect again.
-#[must_use]
-pub fn adopt(control: &Arc<Control>, attachments: Vec<KeptAttachment>) -> Vec<Adopted> {
-    let adopted = attachments.into_iter().filter_map(|kept| {
+///
+/// # Errors
+/// A program is there that cannot be reached, so what it may write cannot be taken from it.
+pub fn adopt(control: &Arc<Control>, attachments: Vec<KeptAttachment>) -> io::Result<Vec<Adopted>> {
+    let mut adopted = Vec::new();
+    for kept in attachments {
         let (id, name, pid) = (kept.id, kept.name.clone(), kept.process.pid);
-        match adopt_one(control, kept) {
-            Ok(adopted) => {
+        match adopt_one(control, kept)? {
+            Ok(one) => {
                 info!(attachment = id, region = name, pid, "took up an attachment");
-                Some(adopted)
+                adopted.push(one);
             }
             Err(reason) => {
-                warn!(attachment = id, region = name, pid, reason, "an attachment has ended meanwhile");
-                None
+                info!(attachment = id, region = name, pid, reason, "an attachment has ended meanwhile");
+                control.forget_attachment(AttachmentId(id));
             }
         }
-    });
-    adopted.collect()
+    }
+    Ok(adopted)
 }
 
-fn adopt_one(control: &Arc<Control>, mut kept: KeptAttachment) -> Result<Adopted, &'static str> {
+/// One attachment, or why it has ended.
+fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<Adopted, &'static str>> {
     let attached = Attached {
         id: RegionId(kept.region),
         region: kept.name.clone(),
@@ -64,42 +68,46 @@ fn adopt_one(control: &Arc<Control>, mut kept: KeptAttachment) -> Result<Adopted
     };
     let id = AttachmentId(kept.id);
     // From here on every way out makes the shards forget it.
-    let taken = control.attach_again(id, attached);
-    let (admission, attachment, given_up) = taken.ok_or("its region is gone")?;
-    let Some(process) = kept.process.open() else {
-        attachment.end();
-        return Err("its process is gone");
+    let Some((admission, attachment, given_up)) = control.attach_again(id, attached) else {
+        return Ok(Err("its region is gone"));
     };
-    kept.ranges = registered(kept.process, kept.ranges).map_err(|_| "its process has just ended")?;
+    let Some(process) = kept.process.open()? else { return Ok(Err("its process is gone")) };
+    let found = match find_userfaultfds(kept.process, &process, &kept.userfaultfds) {
+        Ok(found) => found,
+        Err(_) if kept.process.open()?.is_none() => return Ok(Err("its process is gone")),
+        Err(error) => return Err(error),
+    };
+    // Without them, what it has mapped is watched by nobody: that was the program's own doing, or it is another program now.
+    let Some(uffds) = found.into_iter().map(|uffd| uffd.map(Arc::new)).collect::<Option<Vec<_>>>() else {
+        return Ok(Err("it has closed its userfaultfds"));
+    };
     let mut ranges = Ranges::new(admission.page_size);
     for range in &kept.ranges {
-        ranges.map(*range, admission.file.len()).map_err(|_| "what was noted of it cannot be")?;
+        if ranges.map(*range, admission.file.len()).is_err() {
+            return Err(io::Error::other(format!("what was noted of attachment {} cannot be", kept.id)));
+        }
     }
 
     let shards = control.shards();
-    let mut parts: BTreeMap<u16, Vec<Range>> = BTreeMap::new();
+    if uffds.len() != shards.len() {
+        return Err(io::Error::other(format!("attachment {} is of another number of shards", kept.id)));
+    }
+    for (shard, uffd) in shards.iter().zip(&uffds) {
+        let uffd = Arc::clone(uffd);
+        shard.send(Command::Bind { attachment: id, region: admission.region, uffd });
+    }
     for range in &kept.ranges {
-        let split = shard::split(*range, admission.region, admission.page_size, shards.len() as u16);
-        split.into_iter().for_each(|(shard, part)| parts.entry(shard).or_default().push(part));
-    }
-    let first: Vec<Range> = parts.values().map(|parts| parts[0]).collect();
-    let found = find_userfaultfds(kept.process, &process, &first);
-    let mut uffds: Vec<Option<Arc<Uffd>>> = shards.iter().map(|_| None).collect();
-    for ((shard, parts), uffd) in parts.into_iter().zip(found) {
-        let uffd = Arc::new(uffd.ok_or("it has no userfaultfd for what it has mapped")?);
-        for part in &parts {
-            // All of them, once more: each shard has one userfaultfd of the attachment.
-            uffd.register(part.base, part.len).map_err(|_| "what it had mapped is not there any more")?;
-        }
-        let handle = &shards[usize::from(shard)];
-        handle.send(Command::Bind { attachment: id, region: admission.region, uffd: Arc::clone(&uffd) });
-        for range in parts {
+        for (shard, range) in shard::split(*range, admission.region, admission.page_size, shards.len() as u16)
+        {
+            // It may have died before it did this. If it fails, the program has unmapped the span without a word, which it
+            // may do under a living agent, too.
+            let _ = uffds[usize::from(shard)].register(range.base, range.len);
             let (done, _) = oneshot::channel();
-            handle.send(Command::Map { attachment: id, range, done });
+            shards[usize::from(shard)].send(Command::Map { attachment: id, range, done });
         }
-        uffds[usize::from(shard)] = Some(uffd);
     }
-    Ok(Adopted { admission, attachment, given_up, kept, ranges, uffds, process })
+    let uffds = uffds.into();
+    Ok(Ok(Adopted { admission, attachment, given_up, kept, ranges, uffds, process }))
 }
 
 /// Who is awaited.
@@ -133,11 +141,11 @@ impl Parked {
                 }
                 return Ok(());
             }
+            // What it has mapped a successor must know of.
             _ = &mut given_up => {}
-            _ = watched.readable() => {}
+            _ = watched.readable() => attachment.end(),
         }
         self.lock().remove(&id);
-        attachment.end();
         Ok(())
     }
 
@@ -145,7 +153,7 @@ impl Parked {
     pub(super) async fn claim(&self, id: u64, pid: u32) -> Option<Adopted> {
         let place = {
             let mut places = self.lock();
-            let theirs = places.get(&id).is_some_and(|place| place.process.pid == pid);
+            let theirs = places.get(&id).is_some_and(|place| Process::of(pid) == Some(place.process));
             if theirs { places.remove(&id) } else { None }
         }?;
         let (give, taken) = oneshot::channel();

@@ -111,12 +111,15 @@ async fn attach(
         () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => return bad("the program took too long to attach"),
     };
     // Whatever the session waits for, even for a program that takes no answers, these end it.
-    let ended = tokio::select! {
-        ended = session.run(connection) => ended,
-        Ok(reason) = given_up => Err(End::GivenUp(reason)),
-        _ = process.readable() => Err(End::Closed("the process ended")),
+    let (ended, gone) = tokio::select! {
+        ended = session.run(connection) => (ended, false),
+        Ok(reason) = given_up => (Err(End::GivenUp(reason)), false),
+        _ = process.readable() => (Err(End::Closed("the process ended")), true),
     };
-    session.attachment.end();
+    // What a process that lives on has mapped, a successor must be able to take from it.
+    if gone || session.ranges.bytes() == 0 {
+        session.attachment.end();
+    }
     ended
 }
 
@@ -164,27 +167,12 @@ async fn resume(
     let Some(adopted) = shared.parked.claim(attachment, credentials.pid).await else {
         return bad(format!("attachment {attachment} of this process is not known here: attach anew"));
     };
+    // The userfaultfds that it brings are those that its number led to.
     let Adopted { admission, attachment, given_up, kept, ranges, uffds, .. } = adopted;
-    let mut all = Vec::new();
-    for ((shard, uffd), descriptor) in shards.iter().zip(uffds).zip(descriptors) {
-        all.push(match uffd {
-            Some(uffd) => uffd,
-            None => {
-                let adopted = Uffd::adopt_again(descriptor);
-                let uffd = Arc::new(adopted.or_else(|_| bad("a descriptor is no userfaultfd"))?);
-                let (attachment, region) = (attachment.id(), admission.region);
-                shard.send(Command::Bind { attachment, region, uffd: Arc::clone(&uffd) });
-                uffd
-            }
-        });
-    }
     connection.send(&Reply::Ok.encode(), &[]).await?;
     info!(attachment = attachment.id().0, region = admission.name, pid = credentials.pid, "attached again");
-    let kept = Some(kept);
-    Ok((
-        Session { shards: shards.to_vec(), admission, attachment, uffds: all.into(), ranges, kept },
-        given_up,
-    ))
+    let shards = shards.to_vec();
+    Ok((Session { shards, admission, attachment, uffds, ranges, kept: Some(kept) }, given_up))
 }
 
 /// From the answer to `Hello` on.
@@ -228,7 +216,10 @@ async fn welcome(
         let uffd = Arc::clone(uffd);
         shard.send(Command::Bind { attachment: attachment.id(), region: admission.region, uffd });
     }
+    let userfaultfds = uffds.iter().map(|uffd| uffd.inode()).collect::<Result<_, _>>();
+    let userfaultfds = userfaultfds.map_err(|errno| internal(errno.to_string()))?;
     let kept = Process::of(pid).map(|process| KeptAttachment {
+        userfaultfds,
         id: attachment.id().0,
         region: admission.region.0,
         name: admission.name.clone(),
@@ -242,7 +233,10 @@ async fn welcome(
     let shards = shards.to_vec();
     let mut session = Session { shards, admission, attachment, uffds: uffds.into(), ranges, kept };
     session.keep()?;
-    connection.send(&Reply::Ok.encode(), &[]).await?;
+    if let Err(error) = connection.send(&Reply::Ok.encode(), &[]).await {
+        session.attachment.end();
+        return Err(error.into());
+    }
     info!(attachment = session.attachment.id().0, region = session.admission.name, pid, "attached");
     Ok((session, given_up))
 }

@@ -58,6 +58,11 @@ impl Attachments {
         receiver
     }
 
+    /// Gives no number up to this one any more.
+    pub(super) fn skip_to(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
     pub(super) fn end(&mut self, id: AttachmentId, reason: String) {
         // Every shard that serves it may say so; the first reason is the cause.
         let sender = self.entries.get_mut(&id).and_then(|entry| entry.ended.take());

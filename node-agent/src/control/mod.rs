@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::config::{Life, Me, Objects};
 use crate::kept::{Kept, KeptRegion, ShardsView};
-use crate::shard::{AttachmentId, Command, ShardHandle};
+use crate::shard::{AttachmentId, Command, ShardHandle, monotonic_nanos};
 
 use attachments::Attachments;
 use reach::Reach;
@@ -91,8 +91,18 @@ impl Control {
     }
 
     /// Opens the regions that an earlier process of this agent had open.
-    pub fn reopen(&self, regions: BTreeMap<RegionId, (ShardsView, Option<KeptRegion>)>) {
-        self.lock().regions.reopen(regions, &self.shards);
+    /// Returns those that were being closed, for [`Control::take_over`].
+    #[must_use]
+    pub fn reopen(&self, regions: BTreeMap<RegionId, (ShardsView, Option<KeptRegion>)>) -> Vec<RegionId> {
+        let mut state = self.lock();
+        // No number is given twice in a life.
+        state.attachments.skip_to(monotonic_nanos() >> 10);
+        state.regions.reopen(regions, &self.shards)
+    }
+
+    /// Forgets an attachment of an earlier process that has ended.
+    pub fn forget_attachment(&self, id: AttachmentId) {
+        self.kept.forget_attachment(id.0);
     }
 
     /// Enters an attachment that an earlier process has given this number, if its region is open.
@@ -110,8 +120,11 @@ impl Control {
     }
 
     /// Has the shards go on where those of an earlier process ended.
-    pub fn take_over(&self) {
-        self.shards.iter().for_each(|shard| shard.send(Command::TakeOver));
+    pub fn take_over(&self, closed: Vec<RegionId>) {
+        for shard in &self.shards {
+            shard.send(Command::TakeOver);
+            closed.iter().for_each(|region| shard.send(Command::Drop { region: *region }));
+        }
     }
 
     /// Who this agent is.

@@ -60,6 +60,8 @@ pub(super) struct Regions {
     kept: Kept,
     noted: BTreeMap<u64, KeptRegion>,
     open: BTreeMap<RegionId, Open>,
+    /// Those of them that an earlier process served and that have not been declared to this one.
+    taken_up: BTreeSet<RegionId>,
     /// Regions whose file could not be made or enlarged, and why. Tried again at the next use, and by a home now and then.
     failed: BTreeMap<RegionId, String>,
     tried_again: Option<Instant>,
@@ -70,18 +72,26 @@ impl Regions {
     pub(super) fn new(life: Life, memory_dir: PathBuf) -> Regions {
         let (open, failed, noted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let kept = Kept::of(&memory_dir);
-        Regions { life, memory_dir, kept, noted, open, failed, tried_again: None, attempts: 0 }
+        let taken_up = BTreeSet::new();
+        Regions { life, memory_dir, kept, noted, open, taken_up, failed, tried_again: None, attempts: 0 }
     }
 
-    /// Opens what an earlier process had open. Regions whose file is gone were being closed.
-    pub(super) fn reopen(&mut self, regions: KeptRegions, shards: &[ShardHandle]) {
+    /// Opens what an earlier process had open. Regions whose file is gone were being closed, and are returned: the shards are
+    /// to drop them once they have taken over.
+    pub(super) fn reopen(&mut self, regions: KeptRegions, shards: &[ShardHandle]) -> Vec<RegionId> {
+        let mut closed = Vec::new();
         for (id, (ShardsView { config, placement }, kept)) in regions {
-            let file = kept.as_ref().map(|kept| RegionFile::open(&self.memory_dir, &kept.file));
+            let file = kept.as_ref().map(|kept| {
+                // Programs have the file, and may have made it shorter or longer.
+                let len = config.pages * u64::from(kept.page_size);
+                RegionFile::open(&self.memory_dir, &kept.file, len)
+            });
             let (Some(Ok(file)), Some(kept)) = (file, kept) else {
                 warn!(region = id.0, "a region was closed when the agent died");
-                shards.iter().for_each(|shard| shard.send(Command::Drop { region: id }));
+                closed.push(id);
                 continue;
             };
+            self.taken_up.insert(id);
             let (file, page_size) = (Arc::new(file), kept.page_size);
             info!(file = %file.path().display(), pages = config.pages, "took up a region");
             for shard in shards {
@@ -96,6 +106,7 @@ impl Regions {
         if let Err(error) = memory::remove_region_files(&self.memory_dir, &open) {
             warn!(%error, "cannot remove region files that nobody serves");
         }
+        closed
     }
 
     /// An open region, as a program gets it.
@@ -107,8 +118,11 @@ impl Regions {
 
     /// Brings new objects into force. Returns the regions that are gone for good.
     pub(super) fn apply(&mut self, objects: &Objects, shards: &[ShardHandle]) -> Vec<RegionId> {
-        let gone: Vec<RegionId> =
-            self.open.keys().filter(|id| !objects.regions.contains_key(id)).copied().collect();
+        self.taken_up.retain(|id| !objects.regions.contains_key(id));
+        // What an earlier process served and nobody has declared to this one may just be declared in a file that is bad by now.
+        // Its pages are kept until it has been seen: were they dropped, peers would take this agent for the home that it was.
+        let unknown = |id: &&RegionId| !objects.regions.contains_key(id) && !self.taken_up.contains(id);
+        let gone: Vec<RegionId> = self.open.keys().filter(unknown).copied().collect();
         gone.iter().for_each(|id| self.close(*id, shards));
         self.failed.retain(|id, _| objects.regions.contains_key(id));
         for (id, region) in objects.regions() {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use pagemesh_protocol::{Incarnation, Node, Placement, RegionConfig, RegionId};
 use serde::{Deserialize, Serialize};
 
-pub use process::{Process, find_userfaultfds, registered};
+pub use process::{Process, find_userfaultfds};
 pub use take_up::{CannotTakeUp, TakenUp, look, take_up};
 
 use crate::journal::{Journal, Recovered};
@@ -56,6 +56,8 @@ pub struct KeptAttachment {
     pub command: String,
     /// UID of its pod, if it is in one.
     pub pod: Option<String>,
+    /// The inodes of its userfaultfds, in the order of the shards: each has one of its own.
+    pub userfaultfds: Vec<u64>,
     /// What it has mapped.
     pub ranges: Vec<Range>,
 }
@@ -87,15 +89,15 @@ impl Kept {
         &self.dir
     }
 
-    /// Removes it and all that is in it.
+    /// Removes it and all that is in it. It is there as a whole or not at all.
     ///
     /// # Errors
     /// The kernel's.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        let gone = self.dir.with_extension("gone");
+        missing_is_fine(fs::remove_dir_all(&gone))?;
+        missing_is_fine(fs::rename(&self.dir, &gone))?;
+        missing_is_fine(fs::remove_dir_all(&gone))
     }
 
     /// Notes which regions are open.
@@ -125,6 +127,13 @@ impl Kept {
     }
 }
 
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// What the shards of an earlier process know of a region.
 #[derive(Clone, Debug)]
 pub struct ShardsView {
@@ -141,8 +150,10 @@ fn views(shards: &[Recovered]) -> BTreeMap<RegionId, ShardsView> {
         for (region, config, placement) in node.regions() {
             let view = ShardsView { config: *config, placement: placement.clone() };
             let least = views.entry(region).or_insert_with(|| view.clone());
+            // It may have grown for some of them.
+            least.config.pages = least.config.pages.max(view.config.pages);
             if view.placement.epoch < least.placement.epoch {
-                *least = view;
+                least.placement = view.placement;
             }
         }
     }

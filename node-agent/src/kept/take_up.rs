@@ -96,8 +96,12 @@ fn read_all(memory_dir: &Path) -> Result<Option<TakenUp>, CannotTakeUp> {
     if shards.iter().any(|shard| shard.identity() != (me, incarnation)) {
         return Err(CannotTakeUp::Another(me));
     }
-    let mut files: BTreeMap<u64, KeptRegion> = read(&kept.dir.join(REGIONS))?.unwrap_or_default();
-    let regions = views(&shards).into_iter().map(|(id, view)| (id, (view, files.remove(&id.0)))).collect();
+    let (views, files) = (views(&shards), read(&kept.dir.join(REGIONS))?);
+    if files.is_none() && !views.is_empty() {
+        return Err(CannotTakeUp::Damaged(kept.dir.join(REGIONS)));
+    }
+    let mut files: BTreeMap<u64, KeptRegion> = files.unwrap_or_default();
+    let regions = views.into_iter().map(|(id, view)| (id, (view, files.remove(&id.0)))).collect();
     Ok(Some(TakenUp { incarnation, regions, attachments: attachments(&kept.dir)?, shards }))
 }
 

@@ -58,18 +58,23 @@ impl RegionFile {
         Ok(RegionFile { file, asides, len, path: dir.join(file_name), named })
     }
 
-    /// Opens the file that an earlier process of this agent has made. As long as it has a name, it has not been let go of.
+    /// Opens the file of `len` bytes that an earlier process of this agent has made. As long as it has a name, it has not been let go of.
     ///
     /// # Errors
     /// It is not there, or not in a tmpfs.
-    pub fn open(dir: &Path, file_name: &str) -> io::Result<RegionFile> {
+    pub fn open(dir: &Path, file_name: &str, len: u64) -> io::Result<RegionFile> {
         let directory = directory(dir, file_name)?;
         let open = |name: &str| -> io::Result<File> {
             let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
             Ok(openat(&directory, name, flags, Mode::empty())?.into())
         };
         let (file, asides) = (open(file_name)?, open(&format!("{file_name}{ASIDES}"))?);
-        let (len, named) = (AtomicU64::new(file.metadata()?.len()), AtomicBool::new(true));
+        for file in [&file, &asides] {
+            if file.metadata()?.len() != len {
+                file.set_len(len)?;
+            }
+        }
+        let (len, named) = (AtomicU64::new(len), AtomicBool::new(true));
         Ok(RegionFile { file, asides, len, path: dir.join(file_name), named })
     }
 

@@ -44,7 +44,7 @@ fn the_name_stays_until_it_is_removed() {
     file.put_aside(0, &[8; PAGE as usize]).unwrap();
     drop(file);
 
-    let file = RegionFile::open(&directory.0, "r").unwrap();
+    let file = RegionFile::open(&directory.0, "r", PAGE).unwrap();
     let mut page = [0; PAGE as usize];
     file.read_page(0, &mut page).unwrap();
     assert_eq!((page, file.len()), ([7; PAGE as usize], PAGE));
@@ -55,7 +55,7 @@ fn the_name_stays_until_it_is_removed() {
     assert!(!file.has(0, PAGE).unwrap());
     file.remove();
     assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
-    assert!(RegionFile::open(&directory.0, "r").is_err());
+    assert!(RegionFile::open(&directory.0, "r", PAGE).is_err());
 }
 
 /// Programs have the file too.

@@ -11,9 +11,14 @@ pub(super) struct Clock;
 
 impl Clock {
     pub(super) fn now(&self) -> Time {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
-        Time(Duration::from(now).as_nanos() as u64)
+        Time(monotonic_nanos())
     }
+}
+
+/// Nanoseconds since the machine began.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
+    Duration::from(now).as_nanos() as u64
 }
 
 /// From one time to a later one.

@@ -28,7 +28,14 @@ impl Worker {
             Command::Reopen { region, file, page_size } => {
                 executor.regions.insert(region, Region { file, page_size });
             }
-            Command::TakeOver => self.engine.take_over(),
+            Command::TakeOver => {
+                self.engine.take_over();
+                let attached: Vec<_> = self.engine.executor.programs.userfaultfds().collect();
+                for (attachment, uffd) in attached {
+                    self.await_faults(attachment, &uffd);
+                }
+                self.engine.executor.programs.wake_all();
+            }
             Command::Leave { region, attempt } => {
                 executor.leaving.insert(region, attempt);
                 self.engine.step(Input::Leave { region }, &[]);
@@ -74,9 +81,16 @@ impl Worker {
         let Some(page_size) = executor.regions.get(region).map(|r| r.page_size) else {
             return executor.programs.end(id, "its region is not known to the shard");
         };
-        match self.poller.add(&*uffd, Token::Attachment(id)) {
-            Ok(()) => executor.programs.insert(id, region, page_size, uffd),
-            Err(error) => executor.programs.end(id, format!("cannot wait for its faults: {error}")),
+        executor.programs.insert(id, region, page_size, uffd.clone());
+        // What an earlier process has begun comes first.
+        if !self.engine.is_waiting() {
+            self.await_faults(id, &uffd);
+        }
+    }
+
+    fn await_faults(&mut self, id: AttachmentId, uffd: &Uffd) {
+        if let Err(error) = self.poller.add(uffd, Token::Attachment(id)) {
+            self.engine.executor.programs.end(id, format!("cannot wait for its faults: {error}"));
         }
     }
 

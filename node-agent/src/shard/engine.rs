@@ -66,9 +66,8 @@ impl Engine {
         let waiting = recovered.is_some();
         let (node, journal, rest) = match recovered {
             Some(Recovered { mut journal, mut node, rest }) => {
-                node.tune(setup.tuning);
                 // Inputs that were taken under other times must not be taken again under these.
-                if rest.is_none() {
+                if node.tune(setup.tuning) && rest.is_none() {
                     journal.save(&node)?;
                 }
                 (node, Some(journal), rest)
@@ -94,8 +93,12 @@ impl Engine {
         })
     }
 
-    /// Finishes what an earlier process has begun, now that its regions and programs are here, and lets everybody who waits
-    /// in a fault fault again.
+    /// Whether an earlier process has begun something that comes before everything else.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Finishes what an earlier process has begun, now that its regions and programs are here.
     pub(super) fn take_over(&mut self) {
         if let Some((now, outputs, payload)) = self.rest.take() {
             for output in outputs {
@@ -115,11 +118,11 @@ impl Engine {
         for peer in peers {
             self.step(Input::PeerDown { peer }, &[]);
         }
-        self.executor.programs.wake_all();
     }
 
     /// One step of the protocol, carried out. `received` is the payload of the message, if it is one.
     pub(super) fn step(&mut self, input: Input, received: &[u8]) {
+        assert!(!self.waiting, "what an earlier process has begun comes first");
         let now = self.executor.clock.now();
         if let Some(journal) = &mut self.journal {
             journal.record(now, &input, received, &self.node);

@@ -79,9 +79,12 @@ impl Executor {
                 if let Some(aside) = self.asides.remove(&page) {
                     self.pool.give(aside);
                 }
-                let place = self.regions.place(page);
-                let forgotten = place.file.forget_aside(place.offset, place.len.into());
-                forgotten.expect("a hole can always be made in a tmpfs");
+                // A region that was being closed when an earlier process died has no file any more.
+                if self.regions.get(page.region).is_some() {
+                    let place = self.regions.place(page);
+                    let forgotten = place.file.forget_aside(place.offset, place.len.into());
+                    forgotten.expect("a hole can always be made in a tmpfs");
+                }
             }
             Output::Left { region } => {
                 self.left.extend(self.leaving.remove(&region).map(|attempt| (region, attempt)));

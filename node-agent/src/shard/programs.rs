@@ -125,6 +125,11 @@ impl Programs {
         self.ended.push((id, reason.into()));
     }
 
+    /// Of all attachments.
+    pub(super) fn userfaultfds(&self) -> impl Iterator<Item = (AttachmentId, Arc<Uffd>)> + '_ {
+        self.by_id.iter().map(|(id, attachment)| (*id, attachment.uffd.clone()))
+    }
+
     /// Lets everybody who waits in a fault fault again.
     pub(super) fn wake_all(&mut self) {
         for attachment in self.by_id.values() {

@@ -16,10 +16,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub use error::{OpError, UffdError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, readlink};
+use nix::sys::stat::fstat;
 pub use probe::{DEVICE, Feature, Features, NEEDED, create, probe};
 
 /// The kernel's own page size, in which it installs and counts.
 pub const KERNEL_PAGE: u64 = 4096;
+
+/// What `/proc/PID/fd` says of a userfaultfd.
+pub(crate) const USERFAULTFD: &str = "anon_inode:[userfaultfd]";
 
 /// Messages that one [`Uffd::read`] takes at most.
 pub const READ_BATCH: usize = 32;
@@ -60,7 +64,7 @@ impl Uffd {
     pub fn adopt(fd: OwnedFd) -> Result<Uffd, UffdError> {
         // Before any ioctl: on another kind of descriptor the same numbers could mean anything.
         let link = readlink(proc_path(&fd).as_str())?;
-        if link != "anon_inode:[userfaultfd]" {
+        if link != USERFAULTFD {
             return Err(UffdError::NotUserfaultfd(link.to_string_lossy().into_owned()));
         }
         set_nonblocking(&fd)?;
@@ -86,13 +90,21 @@ impl Uffd {
     /// It is no userfaultfd.
     pub fn adopt_again(fd: OwnedFd) -> Result<Uffd, Errno> {
         let link = readlink(proc_path(&fd).as_str())?;
-        if link != "anon_inode:[userfaultfd]" {
+        if link != USERFAULTFD {
             return Err(Errno::EINVAL);
         }
         set_nonblocking(&fd)?;
         fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         let nowait = probe::reads_nowait(&fd);
         Ok(Uffd { fd, nowait })
+    }
+
+    /// What it is known by as long as somebody has it: each has an inode of its own.
+    ///
+    /// # Errors
+    /// The kernel's; none is expected.
+    pub fn inode(&self) -> Result<u64, Errno> {
+        Ok(fstat(&self.fd)?.st_ino)
     }
 
     /// Asks for the faults in `[base, base + len)`: missing pages, unmapped pages and stores to protected pages.

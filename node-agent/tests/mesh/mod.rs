@@ -72,10 +72,15 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Ends it as a service manager does, and waits for that.
-    pub fn stop(&mut self) {
+    /// Asks it to end as a service manager does.
+    pub fn terminate(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is our child");
+    }
+
+    /// Ends it as a service manager does, and waits for that.
+    pub fn stop(&mut self) {
+        self.terminate();
         let status = until("the agent to end", || self.process.try_wait().expect("it is our child"));
         assert!(status.success(), "an agent ended with {status}");
     }

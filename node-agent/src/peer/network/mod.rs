@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use super::handshake::{HandshakeError, Hello, Identity};
 use crate::listen::candidates;
-use crate::shard::{Command, ShardHandle};
+use crate::shard::{Command, ShardHandle, monotonic_nanos};
 
 /// For how long either side waits for a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,7 +189,8 @@ impl Shared {
     fn next_number(&self, peer: AgentId, shard: u16) -> u64 {
         let mut members = self.members();
         let number = members.numbers.entry((peer, shard)).or_default();
-        *number += 1;
+        // Greater than those of an earlier process in this life, too.
+        *number = monotonic_nanos().max(*number + 1);
         *number
     }
 

@@ -203,22 +203,24 @@ async fn a_dialled_agent_in_another_life_is_dialled_on() {
     let mut high = Agent::start(identity(8, 1, 1));
     high.know(3, listener.local_addr().unwrap());
     let (mut first, number) = answer(&listener, 1).await;
-    assert_eq!((receive(&mut first).await, number), (Body::Resumed, 1));
+    assert_eq!(receive(&mut first).await, Body::Resumed);
+    let mut last = number;
+    let mut follows = move |number| std::mem::replace(&mut last, number) < number;
     high.refer_to(&mut first).await;
     drop(first);
     assert_eq!(high.lose().await, (AgentId(3), false));
 
     let (mut other, number) = answer(&listener, 2).await;
-    assert_eq!((is_closed(&mut other).await, number), (true, 2));
+    assert_eq!((is_closed(&mut other).await, follows(number)), (true, true));
     assert_eq!(high.lose().await, (AgentId(3), true));
     let (mut first, number) = answer(&listener, 1).await;
-    assert_eq!((receive(&mut first).await, number), (Body::Resumed, 3));
+    assert_eq!((receive(&mut first).await, follows(number)), (Body::Resumed, true));
 
     // Numbers go on when the peer is forgotten and declared again.
     high.network.set_peers(BTreeMap::new());
     high.know(3, listener.local_addr().unwrap());
     let (mut later, number) = answer(&listener, 1).await;
-    assert_eq!((receive(&mut later).await, number), (Body::Resumed, 4));
+    assert_eq!((receive(&mut later).await, follows(number)), (Body::Resumed, true));
 }
 
 #[tokio::test]
