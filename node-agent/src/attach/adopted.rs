@@ -120,15 +120,24 @@ struct Place {
     claim: oneshot::Sender<oneshot::Sender<Adopted>>,
 }
 
+/// Tells where a program waits for its attachment.
+pub(super) type Claimed = oneshot::Receiver<oneshot::Sender<Adopted>>;
+
 impl Parked {
+    /// Makes a place for an attachment. From now on its program may claim it.
+    pub(super) fn place(&self, adopted: &Adopted) -> Claimed {
+        let (id, process) = (adopted.kept.id, adopted.kept.process);
+        let (claim, claimed) = oneshot::channel();
+        self.lock().insert(id, Place { process, claim });
+        claimed
+    }
+
     /// Keeps an attachment until its program claims it or ends, or a shard gives it up.
     ///
     /// # Errors
     /// The runtime cannot watch the process.
-    pub(super) async fn park(&self, adopted: Adopted) -> io::Result<()> {
-        let (id, process) = (adopted.kept.id, adopted.kept.process);
-        let (claim, claimed) = oneshot::channel();
-        self.lock().insert(id, Place { process, claim });
+    pub(super) async fn park(&self, adopted: Adopted, claimed: Claimed) -> io::Result<()> {
+        let id = adopted.kept.id;
         let Adopted { admission, attachment, mut given_up, kept, ranges, uffds, process } = adopted;
         let watched: AsyncFd<OwnedFd> = watch(process, Interest::READABLE)?;
         tokio::select! {

@@ -83,8 +83,10 @@ impl Server {
         let mut sessions = JoinSet::new();
         for adopted in self.adopted {
             let shared = Arc::clone(&self.shared);
+            // Before the first connection is accepted.
+            let claimed = shared.parked.place(&adopted);
             sessions.spawn(async move {
-                if let Err(error) = shared.parked.park(adopted).await {
+                if let Err(error) = shared.parked.park(adopted, claimed).await {
                     warn!(%error, "cannot watch a process: its attachment has ended");
                 }
             });
