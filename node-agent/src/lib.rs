@@ -24,3 +24,4 @@ pub mod peer;
 pub mod preflight;
 pub mod shard;
 pub mod uffd;
+pub mod volume;
