@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use pagemesh_agent::attach::{self, Server};
 use pagemesh_agent::config::{Me, Objects};
-use pagemesh_agent::control::Control;
+use pagemesh_agent::control::{Control, survey};
 use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
 use pagemesh_agent::journal::Recovered;
 use pagemesh_agent::kept::{self, CannotTakeUp, Kept, TakenUp};
 use pagemesh_agent::listen::candidates;
-use pagemesh_agent::metrics::Metrics;
+use pagemesh_agent::metrics::{Before, Metrics};
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
-use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle};
+use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle, monotonic_nanos};
 use pagemesh_agent::uffd;
 use pagemesh_protocol::{Incarnation, Tuning};
 use tokio::net::TcpListener;
@@ -31,6 +31,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::args::RunArgs;
+use crate::take_over::Predecessor;
 
 /// Shards of an agent that is not told how many, at most: more cores than these serve programs better.
 const SHARDS_DEFAULT_MAX: usize = 4;
@@ -85,7 +86,7 @@ pub(crate) struct Pages {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) standing: watch::Sender<Standing>,
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
 }
 
 impl Pages {
@@ -101,7 +102,12 @@ impl Pages {
         task.spawn(async {
             axum::serve(listener, router).await.unwrap_or_else(|error| warn!(%error, "HTTP ended"))
         });
-        Ok(Pages { address, metrics, standing, _task: task })
+        Ok(Pages { address, metrics, standing, task })
+    }
+
+    /// Answers nobody any more: the address is free.
+    pub(crate) async fn end(mut self) {
+        self.task.shutdown().await;
     }
 }
 
@@ -128,6 +134,7 @@ impl Agent {
         me: Me,
         incarnation: Incarnation,
         objects: watch::Receiver<Arc<Objects>>,
+        before: Predecessor,
     ) -> Result<Agent> {
         let device = File::open(uffd::DEVICE).with_context(|| {
             format!("cannot open {}: `pagemesh-agent preflight` tells what to do", uffd::DEVICE)
@@ -168,8 +175,11 @@ impl Agent {
         agent.apply();
         agent.tasks.spawn(server.run());
         if let Err(error) = agent.announce(args, dirs, pages) {
-            agent.end(false).await;
+            agent.end(Ending::ToBeTakenUp).await;
             return Err(error);
+        }
+        if takes_over {
+            agent.took_over(before, &pages.metrics).await;
         }
         Ok(agent)
     }
@@ -187,6 +197,21 @@ impl Agent {
         pages.standing.send_replace(Standing::Serving(Arc::clone(&self.control)));
         info!(name = info.name, id = info.id, listen = %info.listen, http = %info.http, "the agent is up");
         Ok(())
+    }
+
+    /// Says how long programs have waited.
+    async fn took_over(&self, before: Predecessor, metrics: &Metrics) {
+        // Each shard answers this after it has gone on.
+        if let Err(silent) = survey(&self.control).await {
+            warn!(?silent, "shards do not answer");
+        }
+        let (kind, since_nanos) = match before {
+            Predecessor::HandedOver { stopped_nanos } => (Before::HandedOver, stopped_nanos),
+            Predecessor::NotThere { begun_nanos } => (Before::Died, begun_nanos),
+        };
+        let pause = Duration::from_nanos(monotonic_nanos().saturating_sub(since_nanos));
+        metrics.took_over(kind, pause);
+        info!(before = kind.name(), pause_us = pause.as_micros(), "took over");
     }
 
     /// The objects that it serves, as they follow on each other.
@@ -265,9 +290,22 @@ impl Agent {
         false
     }
 
-    /// Ends it. First nobody talks to the shards any more, then they end, then what they worked on goes. If it ends because
-    /// a part has failed, that stays for a successor.
-    pub(crate) async fn end(mut self, in_good_order: bool) {
+    /// Ends all that serves, and leaves everything to the agent that takes over. Returns when that began, on the machine's clock.
+    ///
+    /// # Errors
+    /// It does not end, so nobody may take over before this process is gone.
+    pub(crate) async fn stand_down(self) -> Result<u64> {
+        let stopped_nanos = monotonic_nanos();
+        ensure!(
+            self.end(Ending::ToBeTakenUp).await,
+            "cannot hand over, since the agent does not end what it does"
+        );
+        Ok(stopped_nanos)
+    }
+
+    /// Ends it. First nobody talks to the shards any more, then they end, then what they worked on goes, if nobody is to take it
+    /// up. Returns whether all of it has ended.
+    pub(crate) async fn end(mut self, ending: Ending) -> bool {
         self.tasks.shutdown().await;
         drop(self.network);
         let control = self.control;
@@ -275,17 +313,32 @@ impl Agent {
         let kept = Kept::of(&self.memory_dir);
         let ended = tokio::task::spawn_blocking(move || {
             control.stop_shards();
-            if !in_good_order {
+            if ending == Ending::ToBeTakenUp {
                 return;
             }
-            // Who ends in good order has nothing to go on with. First what says that there is something: a successor that
-            // found that, and not the memory, would be taken for an agent that has it.
+            // First what says that there is something: a successor that found that, and not the memory, would be taken for an
+            // agent that has it.
             if let Err(error) = kept.remove() {
                 return warn!(%error, "cannot remove what was kept for a successor");
             }
             control.close();
         });
-        let _ = tokio::time::timeout(Duration::from_secs(5), ended).await;
+        tokio::time::timeout(Duration::from_secs(5), ended).await.is_ok()
+    }
+}
+
+/// What becomes of what an agent that ends has held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nobody needs it any more: the agent has ended in good order.
+    Over,
+    /// The next process of this agent goes on with it: it hands over, or a part has failed.
+    ToBeTakenUp,
+}
+
+impl Ending {
+    pub(crate) fn of<T>(result: &Result<T>) -> Ending {
+        if result.is_ok() { Ending::Over } else { Ending::ToBeTakenUp }
     }
 }
 

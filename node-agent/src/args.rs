@@ -108,6 +108,10 @@ pub(crate) struct RunArgs {
     /// Time that it may take at its end to hand its pages over and to leave its regions, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) hand_over: u32,
+    /// Take over from the agent that runs in --dir, if one does: it ends, and neither programs nor peers notice more than a pause.
+    /// On Kubernetes this is always so.
+    #[arg(long, conflicts_with = "kubernetes")]
+    pub(crate) take_over: bool,
     /// What to log: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: LevelFilter,

@@ -51,9 +51,9 @@ impl Cluster {
         identity: AgentIdentity,
         maker: StatusMaker,
         args: &RunArgs,
+        own: watch::Sender<OwnAgent>,
     ) -> Cluster {
         let (status, statuses) = watch::channel(AgentStatus::default());
-        let own = watch::Sender::new(OwnAgent { present: true, ..OwnAgent::default() });
         let (tell_uid, uid) = watch::channel(String::new());
         let (cast_out, outcast) = watch::channel(false);
         let mut writers = JoinSet::new();
@@ -122,6 +122,11 @@ impl Cluster {
             Some(filesystem.blocks() * filesystem.fragment_size())
         })?;
         Some(Lent { bytes: bytes.saturating_sub(self.held_bytes), resident_bytes })
+    }
+
+    /// Tells nothing any more.
+    pub(crate) async fn hush(mut self) {
+        self.writers.shutdown().await;
     }
 
     /// Tells what there is at the end, if the API server takes it soon.

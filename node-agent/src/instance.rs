@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::kept::{self, CannotTakeUp, Kept};
-use crate::memory;
+use crate::{memory, succession};
 
 /// Name of the attach socket in the runtime directory.
 const SOCKET: &str = "agent.sock";
@@ -87,8 +87,8 @@ pub struct Dirs {
     memory_dir: PathBuf,
     lent_bytes: Option<u64>,
     held_bytes: u64,
-    // The locks go with the descriptors, however the agent ends.
-    _locks: [File; 2],
+    /// They go with the descriptors, however the agent ends. None once they are a successor's.
+    locks: Option<[File; 2]>,
 }
 
 impl Dirs {
@@ -100,8 +100,6 @@ impl Dirs {
     ///
     /// When one of them belongs to a running agent or cannot be used.
     pub fn take(dir: &Path, memory_dir: &Path, lent_bytes: Option<u64>) -> Result<Dirs, DirError> {
-        let absolute =
-            |dir: &Path| std::path::absolute(dir).map_err(|source| DirError::Io { dir: dir.into(), source });
         let (dir, memory_dir) = (absolute(dir)?, absolute(memory_dir)?);
         let lock = make_and_lock(&dir)?;
         let mounting = |source| DirError::Mount { dir: memory_dir.clone(), source };
@@ -115,7 +113,31 @@ impl Dirs {
         } else {
             make_and_lock(&memory_dir)?
         };
-        let mut dirs = Dirs { dir, memory_dir, lent_bytes, held_bytes: 0, _locks: [lock, memory_lock] };
+        Dirs::enter(dir, memory_dir, lent_bytes, [lock, memory_lock])
+    }
+
+    /// Takes them over from the agent that has had them, with its locks. The memory has the size that it has.
+    ///
+    /// # Errors
+    ///
+    /// What was kept in them cannot be taken up.
+    pub fn inherit(
+        dir: &Path,
+        memory_dir: &Path,
+        lent_bytes: Option<u64>,
+        locks: [File; 2],
+    ) -> Result<Dirs, DirError> {
+        let (dir, memory_dir) = (absolute(dir)?, absolute(memory_dir)?);
+        Dirs::enter(dir, memory_dir, lent_bytes, locks)
+    }
+
+    fn enter(
+        dir: PathBuf,
+        memory_dir: PathBuf,
+        lent_bytes: Option<u64>,
+        locks: [File; 2],
+    ) -> Result<Dirs, DirError> {
+        let mut dirs = Dirs { dir, memory_dir, lent_bytes, held_bytes: 0, locks: Some(locks) };
         // The socket stays until there is another one: programs that find it wait for a successor.
         let _ = fs::remove_file(dirs.dir.join(INFO));
         match kept::look(&dirs.memory_dir) {
@@ -179,17 +201,37 @@ impl Dirs {
         fs::rename(&new, self.dir.join(INFO))
     }
 
+    /// The runtime directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The locks, for a successor: whoever has them has the directories.
+    #[must_use]
+    pub fn into_locks(mut self) -> [File; 2] {
+        self.locks.take().expect("only this takes them, and this is over then")
+    }
+
     /// The agent has ended in good order: nobody need wait for a successor.
     pub fn end(&self) {
-        // Most often it is there, and else it is in nobody's way.
-        let _ = fs::remove_file(self.dir.join(SOCKET));
+        // Most often they are there, and else they are in nobody's way.
+        for socket in [SOCKET, succession::SOCKET] {
+            let _ = fs::remove_file(self.dir.join(socket));
+        }
     }
 }
 
 impl Drop for Dirs {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.dir.join(INFO));
+        if self.locks.is_some() {
+            let _ = fs::remove_file(self.dir.join(INFO));
+        }
     }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, DirError> {
+    std::path::absolute(dir).map_err(|source| DirError::Io { dir: dir.into(), source })
 }
 
 fn make(dir: &Path) -> Result<(), DirError> {

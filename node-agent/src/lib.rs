@@ -23,5 +23,6 @@ mod pause;
 pub mod peer;
 pub mod preflight;
 pub mod shard;
+pub mod succession;
 pub mod uffd;
 pub mod volume;

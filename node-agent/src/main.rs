@@ -6,6 +6,8 @@ mod cluster;
 mod goodbye;
 mod on_files;
 mod on_kubernetes;
+mod start_up;
+mod take_over;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pagemesh_agent::preflight;
+use pagemesh_agent::shard::monotonic_nanos;
 use pagemesh_telemetry::{Format, Settings};
 use tracing::{error, warn};
 
@@ -71,15 +74,16 @@ fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn serve(args: &RunArgs) -> Result<()> {
+    let begun_nanos = monotonic_nanos();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start threads")?;
     let result = match args.source() {
-        Source::Files { id, objects } => runtime.block_on(on_files::run(args, id, objects)),
+        Source::Files { id, objects } => runtime.block_on(on_files::run(args, id, objects, begun_nanos)),
         Source::Kubernetes { identity, advertise } => {
-            runtime.block_on(on_kubernetes::run(args, identity, advertise))
+            runtime.block_on(on_kubernetes::run(args, identity, advertise, begun_nanos))
         }
     };
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);

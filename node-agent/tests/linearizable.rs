@@ -111,7 +111,7 @@ fn linearizable_while_connections_break() {
 }
 
 #[test]
-fn linearizable_while_agents_are_killed() {
+fn linearizable_while_agents_are_killed_and_hand_over() {
     for coherence in ["WriteInvalidate", "WriteUpdate"] {
         let mut mesh = Mesh::start(3, &[RegionSpec { coherence, ..REGION }], Wires::Direct, 2);
         let (mut turn, mut kills) = (0, 0);
@@ -119,14 +119,17 @@ fn linearizable_while_agents_are_killed() {
             turn += 1;
             // Then they have peace to end.
             if turn % 20 == 0 && kills < 100 {
-                mesh.revive(turn / 20 % 3);
+                match kills % 2 {
+                    0 => mesh.revive(turn / 20 % 3),
+                    _ => drop(mesh.hand_over(turn / 20 % 3)),
+                }
                 kills += 1;
             }
         };
         let histories = record(&mut mesh, 512 * 8, kill_one);
-        check(&histories, &format!("{coherence}, agents killed"));
-        println!("{coherence}: {kills} agents killed");
-        assert!(kills >= 10, "only {kills} agents were killed: nothing was shown");
+        check(&histories, &format!("{coherence}, agents killed and handing over"));
+        println!("{coherence}: agents killed or handing over {kills} times");
+        assert!(kills >= 10, "only {kills} times: nothing was shown");
     }
 }
 

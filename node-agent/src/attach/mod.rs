@@ -30,7 +30,7 @@ use adopted::Parked;
 pub use adopted::{Adopted, adopt};
 pub use listener::{ListenError, listen};
 pub use ranges::RANGES_MAX;
-pub(crate) use socket::{peer_pidfd, pidfd_open};
+pub(crate) use socket::{Connection, accept, connect, peer_pidfd, pidfd_open, watch};
 
 /// Attachments that a node has at most, unless told otherwise.
 pub const ATTACHMENTS_MAX: usize = 1024;

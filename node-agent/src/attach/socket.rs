@@ -2,9 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, SockFlag, accept4, getsockopt, sendmsg, sockopt};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4, getsockopt, sendmsg,
+    sockopt,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -20,73 +24,81 @@ const CONTROL_LEN: usize =
 
 /// A packet as it arrived. Descriptors that nobody takes out of it are closed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Its bytes. One longer than any packet may be if the sender's was too long.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What came with it.
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
     /// The kernel could not hand over all the descriptors that the sender passed: this process has too many open.
-    pub(super) descriptors_lost: bool,
+    pub(crate) descriptors_lost: bool,
 }
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PeerCredentials {
+pub(crate) struct PeerCredentials {
     /// Its number in our PID namespace; 0 if it is not in it.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     /// Its user.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     socket: AsyncFd<OwnedFd>,
 }
 
 impl Connection {
     /// Takes over a connected, non-blocking socket.
-    pub(super) fn new(socket: OwnedFd) -> io::Result<Connection> {
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Connection> {
         Ok(Connection { socket: watch(socket, Interest::READABLE | Interest::WRITABLE)? })
     }
 
     /// Awaits the next packet; `None` at the end of the connection.
-    pub(super) async fn receive(&self) -> io::Result<Option<Received>> {
+    pub(crate) async fn receive(&self) -> io::Result<Option<Received>> {
         self.socket.async_io(Interest::READABLE, receive).await
     }
 
     /// Sends a packet with descriptors, which stay open here.
-    pub(super) async fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) async fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.socket.async_io(Interest::WRITABLE, |socket| send(socket, packet, descriptors)).await
     }
 
     /// Sends the last packet of a connection, if the program takes it: it may be gone, and one that does not read what
     /// it is sent must not keep its place for that.
-    pub(super) fn send_last(&self, packet: &[u8]) {
+    pub(crate) fn send_last(&self, packet: &[u8]) {
         let _ = send(self.socket.get_ref(), packet, &[]);
     }
 
     /// Who connected, as the kernel saw it then.
-    pub(super) fn credentials(&self) -> io::Result<PeerCredentials> {
+    pub(crate) fn credentials(&self) -> io::Result<PeerCredentials> {
         let credentials = getsockopt(self.socket.get_ref(), sockopt::PeerCredentials)?;
         Ok(PeerCredentials { pid: u32::try_from(credentials.pid()).unwrap_or(0), uid: credentials.uid() })
     }
 
     /// See [`peer_process`].
-    pub(super) fn process(&self) -> io::Result<AsyncFd<OwnedFd>> {
+    pub(crate) fn process(&self) -> io::Result<AsyncFd<OwnedFd>> {
         watch(peer_process(self.socket.get_ref())?, Interest::READABLE)
     }
 }
 
+/// Connects to a socket.
+pub(crate) fn connect(path: &Path) -> io::Result<Connection> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Connection::new(socket)
+}
+
 /// Has the runtime watch a descriptor.
-pub(super) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one and the same open descriptor until it is dropped, and nobody can take it out of the
     // `AsyncFd` without ending the watch.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
 }
 
 /// Takes the next connection.
-pub(super) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     loop {
         match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.

@@ -36,6 +36,16 @@ label! {
 }
 
 label! {
+    /// How the agent before this one has ended.
+    Before {
+        /// It handed over.
+        HandedOver = "handed-over",
+        /// It died.
+        Died = "died",
+    }
+}
+
+label! {
     /// Who made it possible to go on.
     Served {
         /// This node alone.

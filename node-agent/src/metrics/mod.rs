@@ -7,7 +7,7 @@ mod kinds;
 
 use std::time::Duration;
 
-pub use kinds::{Direction, FaultKind, Phase, Served};
+pub use kinds::{Before, Direction, FaultKind, Phase, Served};
 use pagemesh_protocol::Body;
 use prometheus::core::Collector;
 use prometheus::{
@@ -56,6 +56,7 @@ pub struct Metrics {
     connections_lost: IntCounter,
     pages: IntGaugeVec,
     resident: IntGaugeVec,
+    take_over_seconds: HistogramVec,
     attachments: IntGauge,
     peers: IntGauge,
 }
@@ -120,6 +121,12 @@ impl Metrics {
                 "Memory that the pages of a region take on this node.",
                 &["region"],
             ),
+            take_over_seconds: make.histograms(
+                "take_over_seconds",
+                "Time that programs had to wait for this agent to take over from the one before: since that one stopped, or, if \
+                 it died, since this one's process began.",
+                &["before"],
+            ),
             attachments: make.gauge("attachments", "Programs attached to regions."),
             peers: make.gauge("peers_connected", "Agents that every shard is connected to."),
             registry: make.registry,
@@ -161,6 +168,11 @@ impl Metrics {
     /// An operation on a program's memory failed in a way that is provided for.
     pub fn uffd_failure(&self, operation: &str, error: &str) {
         self.uffd_failures.with_label_values(&[operation, error]).inc();
+    }
+
+    /// This agent has taken over.
+    pub fn took_over(&self, before: Before, pause: Duration) {
+        self.take_over_seconds.with_label_values(&[before.name()]).observe(pause.as_secs_f64());
     }
 
     /// A connection to a peer broke.

@@ -16,7 +16,11 @@ impl Clock {
 }
 
 /// Nanoseconds since the machine began.
-pub(crate) fn monotonic_nanos() -> u64 {
+///
+/// # Panics
+/// Never on Linux.
+#[must_use]
+pub fn monotonic_nanos() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
     Duration::from(now).as_nanos() as u64
 }

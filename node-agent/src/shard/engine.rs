@@ -120,6 +120,17 @@ impl Engine {
         }
     }
 
+    /// Saves the state at the end, so that who takes over need not take the inputs since.
+    pub(super) fn put_away(&mut self) {
+        if self.waiting {
+            return;
+        }
+        if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.save(&self.node)) {
+            // The inputs are there.
+            tracing::warn!(%error, "cannot save the state of a shard; what was saved last holds");
+        }
+    }
+
     /// One step of the protocol, carried out. `received` is the payload of the message, if it is one.
     pub(super) fn step(&mut self, input: Input, received: &[u8]) {
         assert!(!self.waiting, "what an earlier process has begun comes first");

@@ -32,7 +32,7 @@ mod tests;
 mod waits;
 mod worker;
 
-pub(crate) use clock::monotonic_nanos;
+pub use clock::monotonic_nanos;
 pub use command::{AttachmentId, Command, Event, Range, RegionReport, Report};
 pub use handle::{Setup, Shard, ShardHandle};
 pub use stripe::{STRIPE_LEN, of, split};

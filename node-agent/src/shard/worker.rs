@@ -58,6 +58,7 @@ impl Worker {
         while !self.stopping {
             self.round();
         }
+        self.engine.put_away();
     }
 
     fn round(&mut self) {

@@ -149,6 +149,31 @@ impl Mesh {
         }
     }
 
+    /// Has another process of an agent take over from the one that runs, at the same address. Returns for how long nobody served.
+    pub fn hand_over(&mut self, node: usize) -> Duration {
+        let agent = &mut self.agents[node];
+        let mut command = agent_command(&agent.dir, node, self.shards, agent.listen);
+        let process = command.arg("--take-over").spawn().expect("the agent's program is there");
+        let mut old = std::mem::replace(&mut agent.process, process);
+        let status = until("the agent to end that hands over", || old.try_wait().expect("it is our child"));
+        assert!(status.success(), "agent {node}, which handed over, ended with {status}");
+        let pid = agent.process.id();
+        let info = until(&format!("agent {node} to take over"), || {
+            let info: serde_json::Value =
+                serde_json::from_slice(&fs::read(agent.dir.join("agent.json")).ok()?).ok()?;
+            (info["pid"] == pid).then_some(info)
+        });
+        let http = info["http"].as_str().and_then(|address| address.parse().ok());
+        agent.http = http.expect("agent.json has addresses");
+        // It says so when its shards have gone on.
+        until(&format!("agent {node} to say how long nobody served"), || {
+            let (_, body) = http::get(self.agents[node].http, "/metrics")?;
+            let name = r#"pagemesh_take_over_seconds_sum{before="handed-over"} "#;
+            let seconds = body.lines().find_map(|line| line.strip_prefix(name))?.parse().ok()?;
+            Some(Duration::from_secs_f64(seconds))
+        })
+    }
+
     /// A free port of an address of the node's own: nobody connects from there, so that it is free for a successor, too.
     fn listen(&self, node: usize) -> SocketAddr {
         SocketAddr::from(([127, 77, self.number as u8, node as u8 + 1], 0))
@@ -156,10 +181,19 @@ impl Mesh {
 
     /// Starts an agent that ends by itself, and returns what it has logged.
     pub fn fails_to_start(&self, node: usize) -> String {
+        self.fails(node, self.shards, &[])
+    }
+
+    /// The same with one of so many shards that is to take over from the one that runs.
+    pub fn cannot_take_over(&self, node: usize, shards: u16) -> String {
+        self.fails(node, shards, &["--take-over"])
+    }
+
+    fn fails(&self, node: usize, shards: u16, flags: &[&str]) -> String {
         let agent = &self.agents[node];
         let before = agent.log();
-        let mut process =
-            agent_command(&agent.dir, node, self.shards, agent.listen).spawn().expect("it is there");
+        let mut command = agent_command(&agent.dir, node, shards, agent.listen);
+        let mut process = command.args(flags).spawn().expect("it is there");
         let status = until("the agent to end", || process.try_wait().expect("it is our child"));
         assert!(!status.success(), "{status}");
         agent.log().split_off(before.len())
