@@ -93,6 +93,21 @@ pub struct AgentSpec {
     #[x_kube(validation = (rules::LABEL, rules::POOL_NAME_MESSAGE))]
     #[schemars(length(max = 48))]
     pub agent_pool_name: Option<String>,
+    /// What the operator has answered the agent when it was told to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<AgentEnding>,
+}
+
+/// What is to become of what an agent holds that was told to end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentEnding {
+    /// The pod that was told to end.
+    #[schemars(length(max = 253), regex(pattern = PATTERN_SUBDOMAIN))]
+    pub pod_name: String,
+    /// Whether its pool runs another agent on the node after it: then all stays there for that one. Otherwise it goes to
+    /// other nodes.
+    pub stays: bool,
 }
 
 /// What is known of a running agent.
@@ -133,7 +148,8 @@ pub struct AgentStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["uid".into()]))]
     #[schemars(length(max = 1024))]
     pub regions: Vec<HeldRegion>,
-    /// `Ready`: it serves; reason `Stopping` when it is about to end and wants its homes moved elsewhere.
+    /// `Ready`: it serves; reason `Ending` when it was told to end and asks whether another agent follows, `Stopping` when none
+    /// does and it wants its homes moved elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,

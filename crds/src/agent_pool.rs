@@ -70,6 +70,11 @@ pub const HAND_OVER_SECONDS_MAX: u32 = 3600;
     ),
     validation = Rule::new(rules::POOL_NAME).message(rules::POOL_NAME_IS_LABEL_MESSAGE)
 )]
+#[x_kube(
+    validation = Rule::new(rules::NO_SURGE_ON_HOST_NETWORK)
+        .message(rules::NO_SURGE_ON_HOST_NETWORK_MESSAGE)
+        .field_path(".updateStrategy.maxSurge")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPoolSpec {
     /// Labels of its nodes; without any, all nodes.
@@ -143,33 +148,30 @@ pub enum LogLevel {
 }
 
 /// How a change of a pool reaches running agents.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = Rule::new(rules::SURGE_OR_UNAVAILABLE).message(rules::SURGE_OR_UNAVAILABLE_MESSAGE))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
     /// Who replaces agents.
     #[serde(default)]
     #[schemars(transform = explain_values)]
     pub r#type: UpdateType,
-    /// `RollingUpdate`: how many agents may be away at a time.
-    #[serde(default = "max_unavailable_default")]
+    /// `RollingUpdate`: on how many nodes at a time another agent starts beside the one that runs, and takes over from it. Its node
+    /// must have room for the requests of both. Without this and `maxUnavailable` it is 1, if `hostNetwork` leaves room for two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = AGENTS_MAX))]
-    pub max_unavailable: u16,
-}
-
-impl Default for UpdateStrategy {
-    fn default() -> UpdateStrategy {
-        UpdateStrategy { r#type: UpdateType::default(), max_unavailable: max_unavailable_default() }
-    }
-}
-
-fn max_unavailable_default() -> u16 {
-    1
+    pub max_surge: Option<u16>,
+    /// `RollingUpdate`, in place of `maxSurge`: how many agents at a time end before another one starts. Programs on their nodes
+    /// wait meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = AGENTS_MAX))]
+    pub max_unavailable: Option<u16>,
 }
 
 /// Who replaces agents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum UpdateType {
-    /// Kubernetes, one after the other; each hands its pages over before it goes.
+    /// Kubernetes, one after the other. Programs go on: each agent leaves all that it has to the next one on its node.
     #[default]
     RollingUpdate,
     /// Whoever deletes their pods.

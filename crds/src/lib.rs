@@ -26,8 +26,8 @@ mod validate;
 mod validate_kinds;
 
 pub use agent::{
-    AGENTS_MAX, Agent, AgentMemory, AgentSpec, AgentStatus, HeldRegion, PreflightFinding, SHARDS_MAX,
-    Severity,
+    AGENTS_MAX, Agent, AgentEnding, AgentMemory, AgentSpec, AgentStatus, HeldRegion, PreflightFinding,
+    SHARDS_MAX, Severity,
 };
 pub use agent_pool::{
     AGENT_POOL_DEFAULT, AgentPool, AgentPoolSpec, AgentPoolStatus, HAND_OVER_SECONDS_MAX, LogLevel,

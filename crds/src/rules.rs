@@ -125,6 +125,14 @@ pub(crate) const PATH: &str =
 pub(crate) const PATH_MESSAGE: &str = "is not a path; write names joined by `/`, such as models/weights, each of at most 63 \
      letters, digits, `_`, `-` and `.`, with a letter, digit or `_` first";
 
+pub(crate) const SURGE_OR_UNAVAILABLE: &str = "!has(self.maxSurge) || !has(self.maxUnavailable)";
+pub(crate) const SURGE_OR_UNAVAILABLE_MESSAGE: &str =
+    "maxSurge and maxUnavailable exclude each other; write one of them";
+
+pub(crate) const NO_SURGE_ON_HOST_NETWORK: &str = "!(has(self.hostNetwork) && self.hostNetwork && has(self.updateStrategy) && has(self.updateStrategy.maxSurge))";
+pub(crate) const NO_SURGE_ON_HOST_NETWORK_MESSAGE: &str =
+    "two agents cannot have one port of a node's network; with hostNetwork, write maxUnavailable";
+
 pub(crate) const NO_MOUNT_IN_CONTEXT: &str = "has(self.mounts) && has(self.contexts) ? self.mounts.all(m, \
      !self.contexts.exists(c, m.path == c.path || m.path.startsWith(c.path + '/'))) : true";
 pub(crate) const NO_MOUNT_IN_CONTEXT_MESSAGE: &str = "a mount lies in a delegated context; write it into a MountTable of \

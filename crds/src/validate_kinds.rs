@@ -1,10 +1,11 @@
 //! Checks of the kinds that agents do not act on: what a file says of them is right or refused all the same.
 
 use crate::names::{check_label, check_path, check_pool_name};
+use crate::rules;
 use crate::validate::Findings;
 use crate::{
     AGENTS_MAX, AgentPool, CONTEXTS_MAX, FieldError, HAND_OVER_SECONDS_MAX, HOMES_MAX, MOUNTS_MAX,
-    MountTable, NAMESPACE_DEFAULT, REGIONS_PER_NAMESPACE_MAX, RegionClass, SHARDS_MAX,
+    MountTable, NAMESPACE_DEFAULT, REGIONS_PER_NAMESPACE_MAX, RegionClass, SHARDS_MAX, UpdateStrategy,
 };
 
 /// Checks a RegionClass.
@@ -126,7 +127,16 @@ pub fn validate_agent_pool(pool: &AgentPool) -> Result<(), Vec<FieldError>> {
     findings.some_bytes("spec.memory", &spec.memory);
     findings.within("spec.shards", spec.shards, 1..=SHARDS_MAX.into());
     findings.within("spec.handOverSeconds", spec.hand_over_seconds, 1..=HAND_OVER_SECONDS_MAX.into());
-    let max_unavailable = spec.update_strategy.max_unavailable;
-    findings.within("spec.updateStrategy.maxUnavailable", max_unavailable, 1..=AGENTS_MAX.into());
+    let UpdateStrategy { max_surge, max_unavailable, .. } = spec.update_strategy;
+    let counts = [("maxSurge", max_surge), ("maxUnavailable", max_unavailable)];
+    for (field, count) in counts.iter().filter_map(|(field, count)| Some((field, (*count)?))) {
+        findings.within(&format!("spec.updateStrategy.{field}"), count, 1..=AGENTS_MAX.into());
+    }
+    if max_surge.is_some() && max_unavailable.is_some() {
+        findings.add("spec.updateStrategy", rules::SURGE_OR_UNAVAILABLE_MESSAGE);
+    }
+    if max_surge.is_some() && spec.host_network {
+        findings.add("spec.updateStrategy.maxSurge", rules::NO_SURGE_ON_HOST_NETWORK_MESSAGE);
+    }
     findings.done()
 }

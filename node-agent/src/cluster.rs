@@ -80,6 +80,11 @@ impl Cluster {
         }
     }
 
+    /// The pod that this agent runs in.
+    pub(crate) fn pod_name(&self) -> &str {
+        &self.maker.pod_name
+    }
+
     /// Says why the agent does not serve yet.
     pub(crate) fn stand(&mut self, pages: &Pages, stage: Stage) {
         self.stand_with(pages, stage, Standing::Waiting(stage.message().into()));

@@ -142,7 +142,8 @@ mod tests {
     }
 
     fn agent(name: &str, id: u16, pool: &str, ready: bool) -> Agent {
-        let mut agent = Agent::new(name, AgentSpec { id: Some(id), agent_pool_name: Some(pool.into()) });
+        let mut agent =
+            Agent::new(name, AgentSpec { id: Some(id), agent_pool_name: Some(pool.into()), ending: None });
         let status = if ready { "True" } else { "False" };
         let condition = serde_json::json!({
             "type": "Ready", "status": status, "reason": "Serving", "message": "",

@@ -14,13 +14,19 @@ use pagemesh_agent::observe::look;
 use pagemesh_agent::succession::{Door, Heir};
 use pagemesh_protocol::AgentId;
 use tokio::sync::watch;
-use tracing::info;
+use tokio::time::sleep;
+use tracing::{info, warn};
 
 use crate::agent::{Agent, Ending, Pages, Signals, shard_count, shown};
 use crate::args::RunArgs;
 use crate::cluster::Cluster;
 use crate::goodbye::{Leaver, say_goodbye};
 use crate::start_up::{Ready, StartUp};
+
+/// How long the operator may take to hear what Kubernetes has heard.
+const NEWS_TRAVEL: Duration = Duration::from_secs(1);
+/// How long it may take to answer an agent that is to end.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves until a signal comes and others have taken over, a successor on this node takes over, or a part fails.
 pub(crate) async fn run(
@@ -62,6 +68,10 @@ pub(crate) async fn run(
             return hand_over(heir, agent, cluster, dirs, &pages, &mut signals).await;
         }
     };
+    if let Ok(End::Stays) = result {
+        cluster.hush().await;
+        return agent.stand_down().await.map(drop);
+    }
     info!("the agent ends: {}", if result.is_ok() { "it has said goodbye" } else { "a part has failed" });
     cluster.stage = if result.is_ok() { Stage::Stopped } else { Stage::Stopping };
     if let Ok(observation) = look(&agent.control).await {
@@ -72,7 +82,7 @@ pub(crate) async fn run(
         dirs.end();
     }
     cluster.farewell().await;
-    result
+    result.map(drop)
 }
 
 /// Gives everything to the agent that another pod runs on this node, and waits to be told to end.
@@ -100,7 +110,16 @@ fn bye(signal: &str) -> Result<()> {
     Ok(())
 }
 
-/// Serves, then hands over, then leaves.
+/// How an agent ends with which nothing is wrong.
+enum End {
+    /// Nothing of it is left on the node.
+    Gone,
+    /// All of it stays there for another agent.
+    Stays,
+}
+
+/// Serves, and when told to end, asks what is to become of what it holds: it stays for another agent of the node, or the agent
+/// hands it over to other nodes and leaves.
 async fn serve(
     agent: &mut Agent,
     cluster: &mut Cluster,
@@ -109,7 +128,7 @@ async fn serve(
     id: u16,
     leaver: &Leaver,
     args: &RunArgs,
-) -> Result<()> {
+) -> Result<End> {
     let mut own = cluster.own.subscribe();
     let mut observed = agent.observed.clone();
     let end = async {
@@ -126,12 +145,59 @@ async fn serve(
             bail!("the Agent object now has the id {other}, and this agent runs as {id}: start it anew")
         }
     };
+    info!("the agent was told to end by {signal}");
+    if stays(agent, cluster, pages, signals).await? {
+        info!("what it holds stays on this node for the agent that follows");
+        return Ok(End::Stays);
+    }
 
-    info!("the agent hands over, since it got {signal}");
+    info!("the agent hands over to other nodes");
     agent.control.stop_admitting();
     let stopping = Standing::Stopping(Arc::clone(&agent.control), Stage::Stopping.message().into());
     cluster.stand_with(pages, Stage::Stopping, stopping);
-    say_goodbye(agent, cluster, signals, leaver, Duration::from_secs(args.hand_over.into())).await
+    let at_most = Duration::from_secs(args.hand_over.into());
+    say_goodbye(agent, cluster, signals, leaver, at_most).await?;
+    Ok(End::Gone)
+}
+
+/// Asks the operator whether another agent follows on this node, and serves until it has answered. Without an answer
+/// it does: to hand over to other nodes takes the operator as well.
+async fn stays(
+    agent: &mut Agent,
+    cluster: &mut Cluster,
+    pages: &Pages,
+    signals: &mut Signals,
+) -> Result<bool> {
+    let pod = cluster.pod_name().to_owned();
+    let (mut own, mut outcast) = (cluster.own.subscribe(), cluster.outcast.clone());
+    let mut observed = agent.observed.clone();
+    // What made Kubernetes end this pod, the operator must have seen as well.
+    let heard = async {
+        tokio::select! {
+            () = sleep(NEWS_TRAVEL) => {}
+            never = cluster.follow(&mut observed) => match never {},
+        }
+    };
+    agent.serve_until(heard).await?;
+    cluster.stand_with(pages, Stage::Ending, Standing::Serving(Arc::clone(&agent.control)));
+    let answered = |own: &OwnAgent| {
+        let ending = own.ending.as_ref().filter(|ending| ending.pod_name == pod);
+        ending.map(|ending| ending.stays).or_else(|| (!own.present).then_some(false))
+    };
+    let answer = async {
+        tokio::select! {
+            answer = own.wait_for(|own| answered(own).is_some()) => answer.ok().and_then(|own| answered(&own)),
+            _ = outcast.wait_for(|outcast| *outcast) => Some(false),
+            _ = signals.next() => None,
+            () = sleep(ANSWER_WAIT) => None,
+            never = cluster.follow(&mut observed) => match never {},
+        }
+    };
+    let answer = agent.serve_until(answer).await?;
+    if answer.is_none() {
+        warn!("the operator does not say whether another agent follows on this node: it is taken to");
+    }
+    Ok(answer.unwrap_or(true))
 }
 
 /// Returns when the agent's object has another number than this agent runs with.

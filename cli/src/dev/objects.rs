@@ -92,7 +92,7 @@ impl Objects {
 }
 
 fn agent(info: &AgentInfo) -> Agent {
-    let mut agent = Agent::new(&info.name, AgentSpec { id: Some(info.id), agent_pool_name: None });
+    let mut agent = Agent::new(&info.name, AgentSpec { id: Some(info.id), ..AgentSpec::default() });
     agent.status = Some(AgentStatus { address: Some(info.listen.to_string()), ..AgentStatus::default() });
     agent
 }

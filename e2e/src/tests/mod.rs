@@ -66,13 +66,14 @@ pub(crate) fn alone() -> Vec<Test> {
         test!(agents::a_third_node_joins_and_attaches),
         test!(agents::a_drained_home_hands_over_under_load),
         test!(agents::a_node_that_the_pool_no_longer_selects_hands_over),
-        test!(of kind, restarts::a_killed_agent_is_not_noticed),
+        test!(of kind, restarts::an_agent_that_dies_or_is_deleted_is_not_noticed),
         test!(of kind, agents::a_node_that_cannot_serve_says_so),
         test!(of kind, operator::killed_twenty_times_while_regions_come_and_go),
         test!(of kind, operator::another_leader_takes_over),
         test!(command_line::check_names_an_injected_fault),
         test!(of kind, api_server::stopped_for_a_minute_under_load),
-        test!(of kind, release::an_upgrade_keeps_what_regions_hold),
+        test!(of kind, release::an_upgrade_and_its_rollback_are_not_noticed),
+        test!(of kind, release::an_upgrade_from_the_chart_before_keeps_what_regions_hold),
         test!(release::uninstalling_leaves_regions),
     ]
 }

@@ -1,14 +1,17 @@
 //! Helm: install, test, upgrade, uninstall.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
 use pagemesh_crds::{Agent, Region};
 
 use crate::cluster::said;
 use crate::install::{self, RELEASE};
+use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
 use crate::temporary::Temporary;
 use crate::wait::{EVENTUALLY, Seen, until};
@@ -49,7 +52,94 @@ async fn chart_before(scene: &Scene, directory: &Temporary) -> Result<Option<Pat
     Ok(Some(directory.path().join("charts/pagemesh")))
 }
 
-pub(super) async fn an_upgrade_keeps_what_regions_hold(scene: &Scene) -> Result<()> {
+pub(super) async fn an_upgrade_and_its_rollback_are_not_noticed(scene: &Scene) -> Result<()> {
+    let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
+    let now = scene.cluster.root.join("charts/pagemesh");
+    // The same programs under another tag: what is upgraded is the way they run, and that they run anew.
+    for node in scene.cluster.workers.iter().chain([&scene.cluster.control_plane]) {
+        for image in ["operator", "agent"] {
+            retag(scene, node, image).await?;
+        }
+    }
+    scene.region("table", "size: 4Mi, homes: 2").await?;
+    scene.ready("table").await?;
+    let written = {
+        scene.region("quiet", "size: 4Mi, homes: 2").await?;
+        scene.ready("quiet").await?;
+        scene.fill("quiet-writer", first, "quiet", "quiet").await?
+    };
+    let loads = [
+        scene.start_load(On(first), "table", 0, 2).await?,
+        scene.start_load(On(second), "table", 1, 2).await?,
+    ];
+    let goes_on = async || {
+        for load in &loads {
+            load.goes_on(50).await?;
+        }
+        anyhow::Ok(())
+    };
+    goes_on().await?;
+    let lives = lives(scene).await?;
+
+    let tags = format!("operator.image.tag={NEXT},agent.image.tag={NEXT}");
+    install::install(&scene.cluster, &now, &["--set-string", &tags]).await?;
+    all_replaced(scene, NEXT).await?;
+    goes_on().await.context("after the upgrade")?;
+    println!("\nupgrade: {}", pauses(scene).await?);
+    scene.cluster.run("helm", &["rollback", RELEASE, "-n", SYSTEM, "--wait", "--timeout=5m"]).await?;
+    all_replaced(scene, env!("CARGO_PKG_VERSION")).await?;
+    goes_on().await.context("after the rollback")?;
+    println!("rollback: {}", pauses(scene).await?);
+
+    let after = self::lives(scene).await?;
+    ensure!(after == lives, "the agents were in lives {lives:?} and are in {after:?}: their memory is lost");
+    for load in loads {
+        load.good().await?;
+    }
+    scene.ready("table").await?;
+    let read = scene.checksum("quiet-reader", second, "quiet").await?;
+    ensure!(written == read, "wrote {written}, after the upgrade {read}");
+    Ok(())
+}
+
+/// Waits until all agents run an image of this tag, and none runs another one.
+async fn all_replaced(scene: &Scene, tag: &str) -> Result<()> {
+    let pods = Api::<Pod>::namespaced(scene.cluster.client.clone(), SYSTEM);
+    let agents = ListParams::default().labels("app.kubernetes.io/component=agent");
+    until(&format!("all agents to run {tag}"), EVENTUALLY, async || {
+        let pods = pods.list(&agents).await?.items;
+        let images: Vec<_> = pods.iter().filter_map(image_if_ready).collect();
+        let done = images.len() == pods.len()
+            && images.len() == scene.cluster.workers.len()
+            && images.iter().all(|image| image.ends_with(&format!(":{tag}")));
+        Ok(Seen::when(done, || format!("{} pods, of which these are ready: {images:?}", pods.len())))
+    })
+    .await
+}
+
+fn image_if_ready(pod: &Pod) -> Option<&str> {
+    let ready = pod.status.as_ref()?.container_statuses.as_ref()?.iter().all(|status| status.ready);
+    let image = pod.spec.as_ref()?.containers.first()?.image.as_deref()?;
+    ready.then_some(image)
+}
+
+/// For how long nobody served on each node, as the agents measure it.
+async fn pauses(scene: &Scene) -> Result<String> {
+    let mut pauses = Vec::new();
+    for node in &scene.cluster.workers {
+        let pod = install::agent_pod(&scene.cluster, node).await?.context("no agent")?;
+        let name = pod.metadata.name.context("a pod without a name")?;
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:7480/proxy/metrics");
+        let metrics = scene.cluster.kubectl(&["get", "--raw", &path]).await?;
+        let sum = r#"pagemesh_take_over_seconds_sum{before="handed-over"} "#;
+        let seconds = metrics.lines().find_map(|line| line.strip_prefix(sum));
+        let seconds = seconds.with_context(|| format!("the agent of {node} was not handed over to"))?;
+        pauses.push(format!("{:.1} ms", 1000.0 * seconds.parse::<f64>()?));
+    }
+    Ok(format!("nobody served for {} on the nodes", pauses.join(" and ")))
+}
+
+pub(super) async fn an_upgrade_from_the_chart_before_keeps_what_regions_hold(scene: &Scene) -> Result<()> {
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     let now = scene.cluster.root.join("charts/pagemesh");
     let directory = Temporary::new("chart-before")?;
@@ -59,23 +149,7 @@ pub(super) async fn an_upgrade_keeps_what_regions_hold(scene: &Scene) -> Result<
     scene.region("table", "size: 4Mi, homes: 2").await?;
     scene.ready("table").await?;
     let written = scene.fill("writer", first, "table", "kept").await?;
-    let lives = lives(scene).await?;
-
-    // The same programs under another tag: what is upgraded is the way they run, and that they run anew.
-    for node in scene.cluster.workers.iter().chain([&scene.cluster.control_plane]) {
-        for image in ["operator", "agent"] {
-            retag(scene, node, image).await?;
-        }
-    }
-    let tags = format!("operator.image.tag={NEXT},agent.image.tag={NEXT}");
-    install::install(&scene.cluster, &now, &["--set-string", &tags]).await?;
-    let agents = until("all agents to be replaced", EVENTUALLY, async || {
-        let now = self::lives(scene).await?;
-        let replaced = now.len() == lives.len() && now.iter().all(|life| !lives.contains(life));
-        Ok(if replaced { Seen::Yes(now) } else { Seen::NotYet(format!("{now:?}, were {lives:?}")) })
-    })
-    .await?;
-    ensure!(agents.len() == 2, "{agents:?}");
+    install::install(&scene.cluster, &now, &[]).await?;
     scene.ready("table").await?;
     let read = scene.checksum("reader", second, "table").await?;
     ensure!(written == read, "wrote {written}, after the upgrade {read}");
@@ -83,7 +157,7 @@ pub(super) async fn an_upgrade_keeps_what_regions_hold(scene: &Scene) -> Result<
 }
 
 /// The lives of all agents that serve.
-async fn lives(scene: &Scene) -> Result<Vec<String>> {
+async fn lives(scene: &Scene) -> Result<BTreeSet<String>> {
     let agents = Api::<Agent>::all(scene.cluster.client.clone()).list(&ListParams::default()).await?;
     let life = |agent: Agent| {
         let status = agent.status?;

@@ -9,7 +9,7 @@ use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
 use crate::wait::{EVENTUALLY, Seen, until};
 
-pub(super) async fn a_killed_agent_is_not_noticed(scene: &Scene) -> Result<()> {
+pub(super) async fn an_agent_that_dies_or_is_deleted_is_not_noticed(scene: &Scene) -> Result<()> {
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     scene.region("table", "size: 4Mi, homes: 2").await?;
     scene.ready("table").await?;
@@ -37,6 +37,14 @@ pub(super) async fn a_killed_agent_is_not_noticed(scene: &Scene) -> Result<()> {
         scene.serves_again(node, &pod, &life).await?;
         for load in &loads {
             load.goes_on(50).await.with_context(|| format!("after the agent's pod on {node} was gone"))?;
+        }
+
+        // Somebody deletes it in good order. The operator says that another one follows.
+        let pod = scene.agent_process(node).await?;
+        scene.cluster.kubectl(&["delete", "pod", &pod.name, "-n", SYSTEM]).await?;
+        scene.serves_again(node, &pod, &life).await?;
+        for load in &loads {
+            load.goes_on(50).await.with_context(|| format!("after the agent's pod on {node} was deleted"))?;
         }
     }
     for load in loads {

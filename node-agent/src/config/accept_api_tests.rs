@@ -10,7 +10,7 @@ use crate::config::{Part, changes, of_api};
 /// What is in force after the API server has had each of `states` in turn, and what the last was refused for.
 fn follow_api(states: &[&[Region]]) -> (Objects, Vec<String>) {
     let agents: Vec<_> = (0..3)
-        .map(|id| Agent::new(&format!("node-{id}"), AgentSpec { id: Some(id), agent_pool_name: None }))
+        .map(|id| Agent::new(&format!("node-{id}"), AgentSpec { id: Some(id), ..AgentSpec::default() }))
         .collect();
     let waiting = Agent::new("node-9", AgentSpec::default());
     let mut objects = Objects::default();

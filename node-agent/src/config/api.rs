@@ -14,7 +14,9 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
-use pagemesh_crds::{ANNOTATION_TRACEPARENT, Agent, AgentStatus, CONDITION_READY, Region, RegionStatus};
+use pagemesh_crds::{
+    ANNOTATION_TRACEPARENT, Agent, AgentEnding, AgentStatus, CONDITION_READY, Region, RegionStatus,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -45,6 +47,8 @@ pub struct OwnAgent {
     pub incarnation: Option<String>,
     /// The reason of its condition `Ready`.
     pub reason: Option<String>,
+    /// What the operator has answered when it was told to end.
+    pub ending: Option<AgentEnding>,
 }
 
 /// What the API server has, as far as it is known here.
@@ -87,6 +91,7 @@ impl Api {
             id: readable.and_then(|own| own.spec.id),
             incarnation: status.and_then(|status| status.incarnation.clone()),
             reason: ready.map(|ready| ready.reason.clone()),
+            ending: readable.and_then(|own| own.spec.ending.clone()),
         }
     }
 

@@ -7,7 +7,7 @@ use super::*;
 type Told<K> = watcher::Result<Event<DeserializeGuard<K>>>;
 
 fn agent(name: &str, id: Option<u16>) -> DeserializeGuard<Agent> {
-    DeserializeGuard(Ok(Agent::new(name, AgentSpec { id, agent_pool_name: None })))
+    DeserializeGuard(Ok(Agent::new(name, AgentSpec { id, ..AgentSpec::default() })))
 }
 
 /// All that is known after each event, and whether that one changed it.

@@ -32,7 +32,7 @@ pub async fn declare(client: &Client, identity: &AgentIdentity, uid: &watch::Sen
             labels: Some(labels(pool)),
             ..ObjectMeta::default()
         },
-        spec: AgentSpec { id: None, agent_pool_name: Some(pool.clone()) },
+        spec: AgentSpec { agent_pool_name: Some(pool.clone()), ..AgentSpec::default() },
         status: None,
     };
     let mut pause = RETRY_MIN;

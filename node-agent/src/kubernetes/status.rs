@@ -28,6 +28,8 @@ pub enum Stage {
     WaitingForId,
     /// It serves.
     Serving,
+    /// It serves, was told to end, and asks whether another agent follows on its node.
+    Ending,
     /// It is about to end, and wants its homes moved elsewhere.
     Stopping,
     /// It has ended.
@@ -42,6 +44,7 @@ impl Stage {
             Stage::PreflightFailed => "PreflightFailed",
             Stage::WaitingForId => "WaitingForId",
             Stage::Serving => "Serving",
+            Stage::Ending => "Ending",
             Stage::Stopping => "Stopping",
             Stage::Stopped => "Stopped",
         }
@@ -54,6 +57,7 @@ impl Stage {
             Stage::PreflightFailed => "this node lacks what an agent needs: status.preflight says what to do",
             Stage::WaitingForId => "the operator has not given this agent its number (spec.id) yet",
             Stage::Serving => "programs that attach on this node are served",
+            Stage::Ending => "the agent was told to end, and asks whether another one follows on its node",
             Stage::Stopping => "the agent is ending: its pages have to move to other agents",
             Stage::Stopped => "the agent has ended",
         }
@@ -118,7 +122,8 @@ impl StatusMaker {
 
     /// The time is that of the last change from ready to not ready or back.
     fn condition(&mut self, now: Timestamp, stage: Stage) -> Condition {
-        let status = if stage == Stage::Serving { "True" } else { "False" };
+        let serves = matches!(stage, Stage::Serving | Stage::Ending);
+        let status = if serves { "True" } else { "False" };
         let since = self.condition.take().filter(|last| last.status == status);
         let condition = Condition {
             type_: CONDITION_READY.into(),

@@ -123,6 +123,7 @@ fn ready_tells_since_when() {
         (20, Stage::WaitingForId, ("False", "WaitingForId", 10)),
         (30, Stage::Serving, ("True", "Serving", 30)),
         (40, Stage::Serving, ("True", "Serving", 30)),
+        (45, Stage::Ending, ("True", "Ending", 30)),
         (50, Stage::Stopping, ("False", "Stopping", 50)),
     ] {
         let (status, reason, since) = expected;

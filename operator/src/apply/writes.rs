@@ -8,7 +8,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{Patch, PatchParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Resource};
-use pagemesh_crds::{ANNOTATION_TRACEPARENT, API_VERSION, Agent, AgentPool, Region};
+use pagemesh_crds::{ANNOTATION_TRACEPARENT, API_VERSION, Agent, AgentEnding, AgentPool, AgentSpec, Region};
 use pagemesh_telemetry::current_traceparent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +63,9 @@ impl Applier {
                 self.observer.wrote_pool(written);
                 Ok(())
             }
-            Action::AdoptAgent { agent, on, id, node_uid } => self.adopt(&agent, &on, id, node_uid).await,
+            Action::AdoptAgent { agent, on, id, node_uid, ending } => {
+                self.adopt(&agent, &on, id, node_uid, ending).await
+            }
             Action::ReportAgent { agent, uid, findings, notes } => {
                 let object = Agent {
                     metadata: ObjectMeta {
@@ -157,6 +159,7 @@ impl Applier {
         on: &Precondition,
         id: u16,
         node_uid: Option<String>,
+        ending: Option<AgentEnding>,
     ) -> Result<(), ApplyError> {
         let api: Api<Agent> = Api::all(self.client.clone());
         let mut metadata = metadata(on, &Progress::default(), agent, None);
@@ -169,8 +172,9 @@ impl Applier {
                 ..OwnerReference::default()
             }]
         });
+        let spec = AgentSpec { id: Some(id), agent_pool_name: None, ending };
         let object =
-            json!({ "apiVersion": API_VERSION, "kind": "Agent", "metadata": metadata, "spec": { "id": id } });
+            json!({ "apiVersion": API_VERSION, "kind": "Agent", "metadata": metadata, "spec": spec });
         let written = self.sent(api.patch(agent, &params(), &Patch::Apply(&object))).await?;
         check_effect(&on.resource_version, &written)?;
         info!(agent, id, "agent has its number");

@@ -33,9 +33,15 @@ pub(crate) fn whole<K: Resource>(mut object: K) -> K {
 }
 
 pub(crate) fn node(node: Node) -> NodeView {
+    let spec = node.spec.unwrap_or_default();
+    let mut taints = spec.taints.unwrap_or_default();
+    taints.retain(|taint| taint.effect != "PreferNoSchedule");
+    // When it was added says nothing here, and changes.
+    taints.iter_mut().for_each(|taint| taint.time_added = None);
     NodeView {
         uid: node.metadata.uid.unwrap_or_default(),
-        unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        unschedulable: spec.unschedulable.unwrap_or(false),
+        taints,
         labels: node.metadata.labels.unwrap_or_default(),
     }
 }

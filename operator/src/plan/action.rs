@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
-use pagemesh_crds::{AgentPoolStatus, RegionStatus};
+use pagemesh_crds::{AgentEnding, AgentPoolStatus, RegionStatus};
 
 use super::snapshot::{ChildKey, ChildKind, RegionKey};
 
@@ -22,7 +22,13 @@ pub(crate) enum Action {
     /// Writes what is seen of a pool.
     SetPoolStatus { pool: String, on: Precondition, status: Box<AgentPoolStatus>, notes: Vec<Note> },
     /// Gives an agent its number, and makes its Node the owner of its object.
-    AdoptAgent { agent: String, on: Precondition, id: u16, node_uid: Option<String> },
+    AdoptAgent {
+        agent: String,
+        on: Precondition,
+        id: u16,
+        node_uid: Option<String>,
+        ending: Option<AgentEnding>,
+    },
     /// Says what an agent's status says, as Events.
     ReportAgent { agent: String, uid: String, findings: Vec<String>, notes: Vec<Note> },
     /// Takes the responsibility for what a region holds on nodes.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pagemesh_crds::{AGENTS_MAX, Agent, Severity};
+use pagemesh_crds::{AGENTS_MAX, Agent, AgentEnding, CONDITION_READY, Severity};
 
 use super::action::{Action, Note, Precondition};
+use super::daemon_set;
 use super::mesh::placement;
 use super::snapshot::Snapshot;
 
@@ -33,14 +34,36 @@ fn adopt(snapshot: &Snapshot, name: &str, agent: &Agent, id: Option<u16>, action
     let owners = agent.metadata.owner_references.iter().flatten();
     let owned =
         owners.filter(|owner| owner.kind == "Node").any(|owner| Some(&owner.uid) == node_uid.as_ref());
-    if agent.spec.id == Some(id) && (owned || node_uid.is_none()) {
+    let ending = ending(snapshot, name, agent);
+    if agent.spec.id == Some(id) && (owned || node_uid.is_none()) && agent.spec.ending == ending {
         return;
     }
     let on = Precondition {
         uid: agent.metadata.uid.clone().unwrap_or_default(),
         resource_version: agent.metadata.resource_version.clone().unwrap_or_default(),
     };
-    actions.push(Action::AdoptAgent { agent: name.to_owned(), on, id, node_uid });
+    actions.push(Action::AdoptAgent { agent: name.to_owned(), on, id, node_uid, ending });
+}
+
+/// The answer to an agent that was told to end and asks what is to become of what it holds.
+fn ending(snapshot: &Snapshot, name: &str, agent: &Agent) -> Option<AgentEnding> {
+    let status = agent.status.as_ref()?;
+    let asks = status.conditions.iter().any(|c| c.type_ == CONDITION_READY && c.reason == "Ending");
+    let pod_name = status.pod_name.clone().filter(|_| asks)?;
+    // An answer holds: the agent acts on it.
+    let answered = agent.spec.ending.clone().filter(|answered| answered.pod_name == pod_name);
+    answered.or_else(|| Some(AgentEnding { pod_name, stays: is_succeeded(snapshot, name, agent) }))
+}
+
+/// Whether Kubernetes starts another agent of the same pool on the node when this one has ended. Not where somebody clears the
+/// node: that one may be about to restart, and its memory goes with that.
+fn is_succeeded(snapshot: &Snapshot, name: &str, agent: &Agent) -> bool {
+    let pool = agent.spec.agent_pool_name.as_ref().and_then(|pool| snapshot.pools.get(pool));
+    let (Some(node), Some(pool)) = (snapshot.nodes.get(name), pool) else { return false };
+    pool.metadata.deletion_timestamp.is_none()
+        && !node.unschedulable
+        && node.matches(&pool.spec.node_selector)
+        && node.taints.iter().all(|taint| daemon_set::tolerates(&pool.spec.tolerations, taint))
 }
 
 fn report(

@@ -6,12 +6,14 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrate
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, HostPathVolumeSource,
     ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SecurityContext, Volume, VolumeMount,
+    ResourceRequirements, SecurityContext, Taint, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use pagemesh_crds::{AgentPool, LogLevel, UpdateType, quantity};
+use pagemesh_crds::{AgentPool, AgentPoolSpec, LogLevel, UpdateStrategy, UpdateType, quantity};
 
 use super::children::{self, HTTP_PORT, PEER_PORT};
 use super::snapshot::AgentsRun;
@@ -34,21 +36,6 @@ pub(crate) fn of(
     pool: &AgentPool,
     owner: &OwnerReference,
 ) -> Result<DaemonSet, String> {
-    let spec = &pool.spec;
-    let strategy = match spec.update_strategy.r#type {
-        UpdateType::RollingUpdate => DaemonSetUpdateStrategy {
-            type_: Some("RollingUpdate".into()),
-            rolling_update: Some(RollingUpdateDaemonSet {
-                max_unavailable: Some(IntOrString::Int(i32::from(
-                    spec.update_strategy.max_unavailable.max(1),
-                ))),
-                max_surge: None,
-            }),
-        },
-        UpdateType::OnDelete => {
-            DaemonSetUpdateStrategy { type_: Some("OnDelete".into()), rolling_update: None }
-        }
-    };
     Ok(DaemonSet {
         metadata: children::metadata(run, pool_name, owner),
         spec: DaemonSetSpec {
@@ -63,11 +50,30 @@ pub(crate) fn of(
                 }),
                 spec: Some(pod(run, pool_name, pool)?),
             },
-            update_strategy: Some(strategy),
+            update_strategy: Some(update_strategy(&pool.spec)),
             ..DaemonSetSpec::default()
         },
         status: None,
     })
+}
+
+/// How a new agent comes to a node: beside the one that runs, from which it takes over, wherever there may be two.
+fn update_strategy(spec: &AgentPoolSpec) -> DaemonSetUpdateStrategy {
+    let UpdateStrategy { r#type, max_surge, max_unavailable } = spec.update_strategy;
+    let count = |count: u16| Some(IntOrString::Int(count.max(1).into()));
+    let rolling = match (max_surge, max_unavailable) {
+        _ if r#type == UpdateType::OnDelete => {
+            return DaemonSetUpdateStrategy { type_: Some("OnDelete".into()), rolling_update: None };
+        }
+        (None, None) if spec.host_network => (None, count(1)),
+        (None, Some(away)) => (None, count(away)),
+        (surge, _) => (count(surge.unwrap_or(1)), Some(IntOrString::Int(0))),
+    };
+    let (max_surge, max_unavailable) = rolling;
+    DaemonSetUpdateStrategy {
+        type_: Some("RollingUpdate".into()),
+        rolling_update: Some(RollingUpdateDaemonSet { max_surge, max_unavailable }),
+    }
 }
 
 fn pod(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<PodSpec, String> {
@@ -78,7 +84,7 @@ fn pod(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<PodSpec, St
         priority_class_name: run.priority_class.clone(),
         node_selector: Some(spec.node_selector.clone()).filter(|selector| !selector.is_empty()),
         tolerations: Some(spec.tolerations.clone()).filter(|tolerations| !tolerations.is_empty()),
-        affinity: Some(alone_on_its_node()),
+        affinity: Some(no_other_pool(pool_name)),
         host_network: spec.host_network.then_some(true),
         dns_policy: Some(if spec.host_network { "ClusterFirstWithHostNet" } else { "ClusterFirst" }.into()),
         // The agent asks the kernel which process has connected, and finds its pod by that process's control group.
@@ -98,24 +104,51 @@ fn pod(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<PodSpec, St
     })
 }
 
-/// One agent for a node, whatever pools select it.
-fn alone_on_its_node() -> Affinity {
+/// A node has agents of one pool, whatever pools select it. Of that pool there are two while one hands over to the other.
+fn no_other_pool(pool_name: &str) -> Affinity {
     let agents: BTreeMap<String, String> = [
         ("app.kubernetes.io/name".to_owned(), "pagemesh".to_owned()),
         ("app.kubernetes.io/component".to_owned(), "agent".to_owned()),
     ]
     .into();
+    let of_others = LabelSelectorRequirement {
+        key: children::POOL_LABEL.into(),
+        operator: "NotIn".into(),
+        values: Some(vec![pool_name.to_owned()]),
+    };
+    let selector = LabelSelector { match_labels: Some(agents), match_expressions: Some(vec![of_others]) };
     Affinity {
         pod_anti_affinity: Some(PodAntiAffinity {
             required_during_scheduling_ignored_during_execution: Some(vec![PodAffinityTerm {
                 topology_key: "kubernetes.io/hostname".into(),
-                label_selector: Some(LabelSelector { match_labels: Some(agents), match_expressions: None }),
+                label_selector: Some(selector),
                 ..PodAffinityTerm::default()
             }]),
             ..PodAntiAffinity::default()
         }),
         ..Affinity::default()
     }
+}
+
+/// Whether pods of a DaemonSet with these tolerations may be on a node with this taint. Some Kubernetes gives to all of them.
+pub(crate) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+    const OF_DAEMON_SETS: [&str; 7] = [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+        "node.kubernetes.io/disk-pressure",
+        "node.kubernetes.io/memory-pressure",
+        "node.kubernetes.io/pid-pressure",
+        "node.kubernetes.io/unschedulable",
+        "node.kubernetes.io/network-unavailable",
+    ];
+    OF_DAEMON_SETS.contains(&taint.key.as_str())
+        || tolerations.iter().any(|toleration| {
+            let effect = toleration.effect.as_deref().is_none_or(|e| e.is_empty() || e == taint.effect);
+            let key = toleration.key.as_deref().is_none_or(|key| key.is_empty() || key == taint.key);
+            let value = toleration.operator.as_deref() == Some("Exists")
+                || toleration.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or("");
+            effect && key && value
+        })
 }
 
 fn container(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<Container, String> {

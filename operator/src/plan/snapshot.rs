@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::jiff::Timestamp;
 use pagemesh_crds::{Agent, AgentPool, Region, RegionClass};
 
@@ -59,12 +60,14 @@ pub(crate) struct AgentsRun {
 }
 
 /// What matters of a Node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeView {
     pub(crate) uid: String,
     pub(crate) labels: BTreeMap<String, String>,
     /// Cordoned.
     pub(crate) unschedulable: bool,
+    /// Those that keep pods off the node that do not tolerate them.
+    pub(crate) taints: Vec<Taint>,
 }
 
 impl NodeView {

@@ -239,11 +239,12 @@ impl Model {
                     object.status = Some((**status).clone());
                     Arc::make_mut(&mut self.snapshot.pools).insert(pool.clone(), Arc::new(object));
                 }
-                Action::AdoptAgent { agent, on, id, node_uid } => {
+                Action::AdoptAgent { agent, on, id, node_uid, ending } => {
                     let mut object = Agent::clone(&self.snapshot.agents[agent]);
                     check(&object.metadata, on);
                     object.metadata = self.bumped(&object.metadata);
                     object.spec.id = Some(*id);
+                    object.spec.ending.clone_from(ending);
                     object.metadata.owner_references = node_uid.as_ref().map(|uid| {
                         let owner = OwnerReference {
                             kind: "Node".into(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use pagemesh_crds::{Home, Placement, RegionStatus};
+use pagemesh_crds::{AgentEnding, Home, Placement, RegionStatus};
 
 use crate::plan::{Action, Note};
 
@@ -29,8 +29,17 @@ fn write(text: &mut String, action: &Action) -> std::fmt::Result {
             write_conditions(text, &status.conditions)?;
             write_notes(text, notes)
         }
-        Action::AdoptAgent { id, node_uid, .. } => {
-            writeln!(text, "number {id}, owned by {}", node_uid.as_deref().unwrap_or("nobody"))
+        Action::AdoptAgent { id, node_uid, ending, .. } => {
+            write!(text, "number {id}, owned by {}", node_uid.as_deref().unwrap_or("nobody"))?;
+            match ending {
+                None => writeln!(text),
+                Some(AgentEnding { pod_name, stays: true }) => {
+                    writeln!(text, "; what {pod_name} holds stays")
+                }
+                Some(AgentEnding { pod_name, stays: false }) => {
+                    writeln!(text, "; what {pod_name} holds goes")
+                }
+            }
         }
         Action::ReportAgent { notes, .. } => {
             writeln!(text, "report")?;

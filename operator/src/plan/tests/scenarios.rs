@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::{Taint, Toleration};
 use pagemesh_crds::{AgentMemory, Coherence, PreflightFinding, Quantity, Severity};
 
 use super::model::{Model, key, ready};
@@ -110,6 +111,16 @@ impl<'a> Args<'a> {
     }
 }
 
+/// `key:effect`.
+fn taint(text: &str) -> Taint {
+    let (key, effect) = text.split_once(':').unwrap();
+    Taint { key: key.into(), effect: effect.into(), ..Taint::default() }
+}
+
+fn toleration(key: &str) -> Toleration {
+    Toleration { key: Some(key.into()), operator: Some("Exists".into()), ..Toleration::default() }
+}
+
 fn coherence(text: &str) -> Coherence {
     serde_json::from_value(text.into()).unwrap()
 }
@@ -120,6 +131,7 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
         "pool" => model.set_pool(name, |spec| {
             spec.node_selector = args.labels("selector").unwrap_or_default();
             spec.shards = args.number("shards").unwrap_or(spec.shards);
+            spec.tolerations = args.get("tolerates").into_iter().map(toleration).collect();
             if let Some(memory) = args.get("memory") {
                 spec.memory = Quantity::from(memory);
             }
@@ -143,6 +155,7 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
         "class-gone" => _ = std::sync::Arc::make_mut(&mut model.snapshot.classes).remove(name),
         "node" => model.set_node(name, |node| {
             node.unschedulable = args.get("cordoned").is_some();
+            node.taints = args.get("taint").into_iter().map(taint).collect();
             node.labels.extend(args.labels("labels").unwrap_or_default());
             if let Some(zone) = args.get("zone") {
                 node.labels.insert("topology.kubernetes.io/zone".into(), zone.into());
@@ -153,6 +166,9 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
             if let Some(pool) = args.get("pool") {
                 spec.agent_pool_name = Some(pool.into());
             }
+            if let Some(pod) = args.get("pod") {
+                status.pod_name = Some(pod.into());
+            }
             if let Some(lent) = args.get("memory") {
                 status.memory = Some(AgentMemory { lent: Quantity::from(lent), resident_bytes: 0 });
             }
@@ -161,7 +177,7 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
                 status.regions.clear();
             }
             if let Some(reason) = args.get("state") {
-                let is_ready = if reason == "Serving" { "True" } else { "False" };
+                let is_ready = if ["Serving", "Ending"].contains(&reason) { "True" } else { "False" };
                 status.conditions = vec![ready(is_ready, reason)];
             }
             if let Some(finding) = args.get("finding") {
