@@ -45,7 +45,7 @@ pub use mount_table::{
     CONTEXTS_MAX, DelegatedContext, MOUNTS_MAX, Mount, MountTable, MountTableSpec, PATH_BYTES_MAX,
 };
 pub use object::Object;
-pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects};
+pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects, split_documents};
 pub use quantity::Quantity;
 pub use region::{
     Coherence, Consistency, HOMES_MAX, Home, Placement, Region, RegionNode, RegionSpec, RegionStatus,
