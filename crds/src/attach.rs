@@ -99,11 +99,13 @@ pub fn parse_attach(text: &str, own_namespace: Option<&str>) -> Result<Vec<Attac
     if text.chars().nth(ATTACH_CHARS_MAX).is_some() {
         return Err(AttachError::TooLong);
     }
+    // Before they are looked at, for the admission policy's sake: what it does for each of them costs.
+    let count = text.split(',').count();
+    if count > ATTACHED_REGIONS_MAX {
+        return Err(AttachError::TooMany(count));
+    }
     let entries = text.split(',').map(|entry| parse_entry(entry.trim_ascii()));
     let regions = entries.collect::<Result<Vec<_>, _>>()?;
-    if regions.len() > ATTACHED_REGIONS_MAX {
-        return Err(AttachError::TooMany(regions.len()));
-    }
     let whole = |region: &AttachedRegion| {
         (region.namespace.as_deref().or(own_namespace).map(str::to_owned), region.name.clone())
     };
@@ -199,6 +201,7 @@ mod tests {
         let list = |count: usize| (0..count).map(|k| format!("r{k}")).collect::<Vec<_>>().join(",");
         assert_eq!(parse_attach(&list(32), None).map(|regions| regions.len()), Ok(32));
         assert_eq!(parse_attach(&list(33), None), Err(AttachError::TooMany(33)));
+        assert_eq!(parse_attach(&",".repeat(33), None), Err(AttachError::TooMany(34)));
     }
 
     #[test]

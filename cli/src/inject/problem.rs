@@ -74,6 +74,13 @@ fn named(text: &str, spec: &PodSpec) -> Result<Vec<String>, String> {
     let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
     let there: Vec<_> =
         all(spec).map(|container| container.name.as_str()).filter(|name| *name != KEEPER_CONTAINER).collect();
+    if names.len() > there.len() {
+        return Err(format!(
+            "the annotation {ANNOTATION_CONTAINERS} names {} containers, and the pod has {}; name each of those once",
+            names.len(),
+            there.len()
+        ));
+    }
     match names.iter().find(|name| !there.contains(&name.as_str())) {
         Some(unknown) => Err(format!(
             "the annotation {ANNOTATION_CONTAINERS} has {}, which is no container of the pod; it has {}",

@@ -47,6 +47,22 @@ pub(super) async fn the_admission_policy_and_inject_do_the_same(scene: &Scene) -
         }
     }
     ensure!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    what_is_added_is_restricted(scene, &cases).await
+}
+
+/// A pod that the Pod Security Standard `restricted` lets in is let in when it is attached.
+async fn what_is_added_is_restricted(scene: &Scene, cases: &[Case]) -> Result<()> {
+    let case = cases.iter().find(|case| case.name == "under the restricted standard");
+    let mut pod = case.context("the table has no such pod")?.pod.clone();
+    pod["metadata"]["name"] = json!("t");
+    let label = "pod-security.kubernetes.io/enforce=restricted";
+    scene.cluster.kubectl(&["label", "namespace", &scene.namespace, label]).await?;
+    let spec = create(scene, &scene.namespace, &pod).await?.map_err(|said| anyhow!(said))?;
+    ensure!(spec["initContainers"].is_array(), "it was not attached: {spec}");
+    // The standard is in force: as it is told of other pods.
+    pod["spec"]["hostNetwork"] = json!(true);
+    let verdict = create(scene, &scene.namespace, &pod).await?;
+    ensure!(verdict.is_err(), "a pod on the node's network is let in");
     Ok(())
 }
 
@@ -119,7 +135,8 @@ async fn create(scene: &Scene, namespace: &str, pod: &Value) -> Result<Verdict> 
     let parameters = PostParams { dry_run: true, ..PostParams::default() };
     match api.create(&parameters, &serde_json::from_value(pod.clone())?).await {
         Ok(pod) => Ok(Ok(without_chance(serde_json::to_value(pod.spec)?))),
-        Err(kube::Error::Api(status)) if status.code == 422 => Ok(Err(status.message)),
+        // 422: what a policy refuses; 403: what the standard for pods refuses.
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(status.message)),
         Err(error) => bail!("the API server gives no verdict: {error}"),
     }
 }

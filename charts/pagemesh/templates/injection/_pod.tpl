@@ -66,17 +66,21 @@ variables:
   - name: containersText
     expression: >-
       object.metadata.annotations[?"pagemesh.io/containers"].orValue("")
-  # Longer texts are not looked at, for what an expression may cost is limited.
+  # How much is looked at is limited first: the API server does this work for whoever may create pods.
   - name: entries
     expression: >-
       size(variables.attach) > 8192 ? [] : variables.attach.split(",")
+  - name: someEntries
+    expression: >-
+      size(variables.entries) > 32 ? [] : variables.entries
   - name: regions
     expression: >-
-      variables.entries.map(entry, entry.trim())
+      variables.someEntries.map(entry, entry.trim())
   - name: notRegions
     expression: >-
-      variables.entries.filter(entry, !entry.matches(
-      r"^\s*([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:ro)?\s*$")).map(entry, entry.find(r"(?s)\S(.*\S)?"))
+      variables.someEntries.filter(entry, !entry.matches(
+      r"^\s*([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:ro)?\s*$"))
+      .map(entry, entry.find(r"(?s)\S(.*\S)?"))
   - name: names
     expression: >-
       variables.regions.map(region, region.endsWith(":ro") ? region.substring(0, size(region) - 3) : region)
@@ -85,7 +89,7 @@ variables:
       variables.names.map(name, name.contains("/") ? name : request.namespace + "/" + name)
   - name: twice
     expression: >-
-      size(variables.entries) > 32 ? [] : variables.names.filter(name, variables.wholeNames.filter(other,
+      variables.names.filter(name, variables.wholeNames.filter(other,
       other == (name.contains("/") ? name : request.namespace + "/" + name)).size() > 1)
   - name: volumes
     expression: >-
@@ -95,7 +99,7 @@ variables:
       object.spec.?initContainers.orValue([])
   - name: all
     expression: >-
-      object.spec.containers + variables.initContainers
+      (object.spec.containers + variables.initContainers).filter(container, container.name != "pagemesh-keeper")
   - name: allNames
     expression: >-
       variables.all.map(container, container.name)
@@ -104,14 +108,14 @@ variables:
       "pagemesh.io/containers" in object.metadata.annotations
   - name: which
     expression: >-
-      variables.isSaidWhich && size(variables.containersText) <= 8192
-      ? variables.containersText.split(",").map(name, name.trim()) : []
+      !variables.isSaidWhich || size(variables.containersText) > 8192 ? []
+      : variables.containersText.split(",").map(name, name.trim())
   - name: notContainers
     expression: >-
-      variables.which.filter(name, name == "pagemesh-keeper" || !(name in variables.allNames))
+      size(variables.which) > size(variables.all) ? [] : variables.which.filter(name, !(name in variables.allNames))
   - name: chosenNames
     expression: >-
-      variables.allNames.filter(name, name != "pagemesh-keeper" && (!variables.isSaidWhich || name in variables.which))
+      variables.isSaidWhich ? variables.which : variables.allNames
   - name: chosen
     expression: >-
       variables.all.filter(container, container.name in variables.chosenNames)
@@ -124,28 +128,28 @@ variables:
       .filter(found, found != [])
   - name: badVariables
     expression: >-
-      variables.chosen.map(container,
-      container.?env.orValue([]).filter(variable, variable.name == "LD_PRELOAD" && has(variable.valueFrom)).map(variable,
-      "the container " + container.name
-      + " takes LD_PRELOAD from elsewhere (valueFrom), and pagemesh must add to it; write its value instead")
-      + container.?env.orValue([]).filter(variable, variable.name == "PAGEMESH_SOCKET"
-      && variable.?value.orValue("") != "/run/pagemesh/agent.sock").map(variable,
-      "the container " + container.name + " sets PAGEMESH_SOCKET, which pagemesh sets; remove it")
-      + ["LD_PRELOAD", "PAGEMESH_SOCKET"].filter(name,
-      container.?env.orValue([]).filter(variable, variable.name == name).size() > 1).map(name,
-      "the container " + container.name + " sets " + name + " more than once; set it once"))
+      variables.chosen.map(container, container.?env.orValue([]).filter(variable,
+      variable.name == "LD_PRELOAD" || variable.name == "PAGEMESH_SOCKET").map(ours, [
+      ours.name == "LD_PRELOAD" && has(ours.valueFrom)
+      ? "the container " + container.name
+      + " takes LD_PRELOAD from elsewhere (valueFrom), and pagemesh must add to it; write its value instead"
+      : ours.name == "PAGEMESH_SOCKET" && ours.?value.orValue("") != "/run/pagemesh/agent.sock"
+      ? "the container " + container.name + " sets PAGEMESH_SOCKET, which pagemesh sets; remove it"
+      : container.env.filter(variable, variable.name == ours.name).size() > 1
+      ? "the container " + container.name + " sets " + ours.name + " more than once; set it once"
+      : ""]).filter(found, found != [""]))
       .filter(found, found != [])
   - name: problem
     expression: >-
       size(variables.attach) > 8192
       ? "the annotation pagemesh.io/attach has more than 8192 characters; name fewer regions"
+      : size(variables.entries) > 32
+      ? "the annotation pagemesh.io/attach names " + string(size(variables.entries)) + " regions; a pod attaches to at most 32"
       : variables.notRegions != []
       ? "the annotation pagemesh.io/attach has " + strings.quote(variables.notRegions[0].substring(0,
       size(variables.notRegions[0]) > 64 ? 64 : size(variables.notRegions[0])))
       + (size(variables.notRegions[0]) > 64 ? "..." : "")
       + ", which is not a region; write [NAMESPACE/]NAME[:ro], such as table or other/weights:ro, with commas between"
-      : size(variables.entries) > 32
-      ? "the annotation pagemesh.io/attach names " + string(size(variables.entries)) + " regions; a pod attaches to at most 32"
       : variables.twice != []
       ? "the annotation pagemesh.io/attach names " + variables.twice[0]
       + " more than once; name each region once, with :ro or without"
@@ -153,12 +157,14 @@ variables:
       ? "the pod is for Windows, and pagemesh attaches on Linux; remove the annotation pagemesh.io/attach"
       : size(variables.containersText) > 8192
       ? "the annotation pagemesh.io/containers has more than 8192 characters; name fewer containers"
+      : size(variables.which) > size(variables.all)
+      ? "the annotation pagemesh.io/containers names " + string(size(variables.which)) + " containers, and the pod has "
+      + string(size(variables.all)) + "; name each of those once"
       : variables.notContainers != []
       ? "the annotation pagemesh.io/containers has " + strings.quote(variables.notContainers[0].substring(0,
       size(variables.notContainers[0]) > 64 ? 64 : size(variables.notContainers[0])))
       + (size(variables.notContainers[0]) > 64 ? "..." : "")
-      + ", which is no container of the pod; it has "
-      + variables.allNames.filter(name, name != "pagemesh-keeper").join(", ")
+      + ", which is no container of the pod; it has " + variables.allNames.join(", ")
       : object.spec.containers.exists(container, container.name == "pagemesh-keeper")
       || variables.initContainers.exists(container, container.name == "pagemesh-keeper"
       && (container.?restartPolicy.orValue("") != "Always" || !container.?volumeMounts.orValue([]).exists(mount,
@@ -169,11 +175,16 @@ variables:
       : variables.covered != []
       ? variables.covered[0][0]
       : variables.badVariables != []
-      ? variables.badVariables[0][0]
+      ? variables.badVariables[0][0][0]
       : ""
 {{- end }}
 
-{{/* Whether the API server itself changes pods. Asked of the version: `helm template` knows of no kinds. */}}
+{{/*
+Whether the API server itself changes pods. It says so where it is asked; `helm template` knows of no kinds, so there the version
+says it. The version alone would not do: a control plane that is being upgraded emulates the one before.
+*/}}
 {{- define "pagemesh.injection.byPolicy" -}}
-{{- and .Values.injection.enabled (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+{{- $unknown := not (.Capabilities.APIVersions.Has "v1/Pod") -}}
+{{- and .Values.injection.enabled (or $served (and $unknown (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version))) -}}
 {{- end }}
