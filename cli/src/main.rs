@@ -9,6 +9,7 @@ mod crd;
 mod dev;
 mod exit;
 mod get;
+mod inject;
 mod kubernetes;
 mod logs;
 mod mesh;
@@ -39,6 +40,7 @@ enum Command {
     Check(check::Args),
     Status(status::Args),
     Logs(logs::Args),
+    Inject(inject::Args),
     Report(report::Args),
     Crd(crd::Args),
     Probe(probe::Args),
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
         Command::Logs(args) => logs::logs(&args),
+        Command::Inject(args) => inject::inject(&args),
         Command::Report(args) => report::report(&args),
         Command::Crd(args) => crd::crd(&args),
         Command::Probe(args) => probe::probe(&args),
@@ -126,6 +129,8 @@ mod tests {
             "pagemesh logs table -f --tail 5 --since 10m --node x",
             "pagemesh report -o /tmp/x.tar.gz --anonymous",
             "pagemesh crd",
+            "pagemesh inject -f pod.yaml",
+            "pagemesh inject -f - -f more.yaml -o json --keeper-image a/b:c --install-namespace x",
             "pagemesh probe --region a/b --as writer --token t --timeout 5s --socket /s",
             "pagemesh probe --region b --as 1 --token t --node 0",
             "pagemesh version",
@@ -148,6 +153,9 @@ mod tests {
             "pagemesh logs",
             "pagemesh logs table --tail -1",
             "pagemesh logs table --since soon",
+            "pagemesh inject",
+            "pagemesh inject -f a -o table",
+            "pagemesh inject -f a --keeper-image=",
             "pagemesh probe --region a --token t",
             "pagemesh probe --region a --as 2 --token t",
             "pagemesh probe --region a --as writer --token t --node 0 --socket /s",

@@ -9,6 +9,7 @@
 
 mod agent;
 mod agent_pool;
+mod attach;
 mod definitions;
 mod identity;
 mod mount_table;
@@ -33,13 +34,18 @@ pub use agent_pool::{
     AGENT_POOL_DEFAULT, AgentPool, AgentPoolSpec, AgentPoolStatus, HAND_OVER_SECONDS_MAX, LogLevel,
     UpdateStrategy, UpdateType,
 };
+pub use attach::{
+    ANNOTATION_ATTACH, ANNOTATION_CONTAINERS, ATTACH_CHARS_MAX, ATTACHED_REGIONS_MAX, ATTRIBUTE_REGIONS,
+    AttachError, AttachedRegion, CSI_DRIVER, ENV_PRELOAD, ENV_SOCKET, KEEPER_CONTAINER, KEEPER_PATH,
+    KEEPER_PORT, LABEL_ATTACH, LIBRARY_PATH, MOUNT_PATH, SOCKET_PATH, VOLUME, parse_attach,
+};
 pub use definitions::{definition_yaml, definitions, definitions_yaml};
 pub use identity::region_id;
 pub use mount_table::{
     CONTEXTS_MAX, DelegatedContext, MOUNTS_MAX, Mount, MountTable, MountTableSpec, PATH_BYTES_MAX,
 };
 pub use object::Object;
-pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects};
+pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects, split_documents};
 pub use quantity::Quantity;
 pub use region::{
     Coherence, Consistency, HOMES_MAX, Home, Placement, Region, RegionNode, RegionSpec, RegionStatus,

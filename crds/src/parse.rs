@@ -62,6 +62,11 @@ struct Document<'a> {
     lines_before: u64,
 }
 
+/// The documents of a YAML text, each with the `---` line that begins it and with its comments, so that they make up the text.
+pub fn split_documents(text: &str) -> impl Iterator<Item = &str> {
+    split(text).map(|document| document.text)
+}
+
 /// Splits a text at its `---` lines. YAML allows no such line inside of a document, not even in a quoted or block
 /// scalar, so no parser is needed to find them.
 fn split(text: &str) -> impl Iterator<Item = Document<'_>> {

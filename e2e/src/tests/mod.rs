@@ -5,6 +5,7 @@ mod api_server;
 mod command_line;
 mod deletion;
 mod examples;
+mod injection;
 mod operator;
 mod permissions;
 mod placement;
@@ -44,6 +45,7 @@ pub(crate) fn side_by_side() -> Vec<Test> {
     vec![
         test!(release::helm_test_passes),
         test!(rules::the_api_server_and_we_agree_on_every_rule),
+        test!(injection::the_admission_policy_and_inject_do_the_same),
         test!(sharing::unmodified_programs_on_two_nodes_share_a_region),
         test!(sharing::a_region_grows),
         test!(sharing::coherence_is_switched_under_load),

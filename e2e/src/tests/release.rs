@@ -197,7 +197,8 @@ pub(super) async fn uninstalling_leaves_regions(scene: &Scene) -> Result<()> {
     .await?;
     let left = [
         "get",
-        "clusterroles,clusterrolebindings,daemonsets,deployments,services,validatingadmissionpolicies",
+        "clusterroles,clusterrolebindings,daemonsets,deployments,services,validatingadmissionpolicies,\
+         mutatingadmissionpolicies",
         "-A",
     ];
     let labelled = [&left[..], &["-l", "app.kubernetes.io/part-of=pagemesh", "-o", "name"]].concat();
