@@ -22,6 +22,9 @@ const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
 
+/// Flag of a `Welcome`. Others that there are later are ignored.
+const READ_ONLY: u32 = 1;
+
 /// What a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -110,6 +113,9 @@ pub struct Welcome {
     pub userfaultfds: u32,
     /// Number of the attachment.
     pub attachment: u64,
+    /// The region file can only be read: it is to be mapped `MAP_PRIVATE` and `PROT_READ`. Never for a program that
+    /// has not said that it knows this.
+    pub read_only: bool,
 }
 
 /// Why the agent said no.
@@ -127,6 +133,8 @@ pub enum Reason {
     Version,
     /// The agent's own trouble, or a reason of a later release.
     Internal,
+    /// This pod may not attach to the region.
+    Forbidden,
 }
 
 /// The agent's no, with its sentence for people.
@@ -205,6 +213,7 @@ impl Reply {
                 page_size: u64_at(packet, 16),
                 userfaultfds: u32_at(packet, 24),
                 attachment: u64_at(packet, 32),
+                read_only: u32_at(packet, 28) & READ_ONLY != 0,
             })),
             (REFUSE, PACKET_MAX) => Ok(Reply::Refuse(decode_refusal(packet))),
             (OK, HEADER) => Ok(Reply::Ok),
@@ -220,6 +229,7 @@ fn decode_refusal(packet: &[u8]) -> Refusal {
         3 => Reason::BadRequest,
         4 => Reason::TooMany,
         5 => Reason::Version,
+        7 => Reason::Forbidden,
         _ => Reason::Internal,
     };
     let mut text = [0; TEXT_MAX];
@@ -283,8 +293,19 @@ mod tests {
         welcome[17] = 0x20;
         welcome[24] = 3;
         welcome[39] = 1;
-        let expected = Welcome { size: 0x1000, page_size: 0x2000, userfaultfds: 3, attachment: 1 << 56 };
+        let expected = Welcome {
+            size: 0x1000,
+            page_size: 0x2000,
+            userfaultfds: 3,
+            attachment: 1 << 56,
+            read_only: false,
+        };
         assert_eq!(Reply::decode(&welcome), Ok(Reply::Welcome(expected)));
+        // Bit 0 counts, whatever else a later agent sets.
+        for (flags, read_only) in [(1, true), (0xfe, false), (0xff, true)] {
+            welcome[28] = flags;
+            assert_eq!(Reply::decode(&welcome), Ok(Reply::Welcome(Welcome { read_only, ..expected })));
+        }
         assert_eq!(Reply::decode(&reply(7, 8)), Ok(Reply::Ok));
     }
 

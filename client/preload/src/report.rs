@@ -44,6 +44,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
             Reason::TooMany => libc::ENOMEM,
             Reason::Version => libc::EPROTO,
             Reason::Internal => libc::EIO,
+            Reason::Forbidden => libc::EACCES,
         },
         Error::Strange(_) => libc::EPROTO,
         Error::Userfaultfd(errno) | Error::Mapping(errno) | Error::Descriptors(errno) => errno.0,
