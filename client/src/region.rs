@@ -4,10 +4,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
-use crate::attachment::Attachment;
-use crate::mapping::{self, Place};
-use crate::socket::SocketPath;
-use crate::{Error, RegionName, SOCKET_VARIABLE, sys};
+use pagemesh_attach::attachment::Attachment;
+use pagemesh_attach::mapping::{self, Place};
+use pagemesh_attach::socket::SocketPath;
+use pagemesh_attach::{Error, RegionName, SOCKET_VARIABLE, sys};
 
 /// A region, mapped whole for reading and writing. Dropping it unmaps it and ends the attachment.
 ///

@@ -3,8 +3,8 @@
 
 use core::ffi::CStr;
 
-use pagemesh::sys::{self, Descriptor};
-use pagemesh::{Error, RegionName};
+use pagemesh_attach::sys::{self, Descriptor};
+use pagemesh_attach::{Error, RegionName};
 
 use crate::regions::FileId;
 use crate::report::{outcome, say};

@@ -3,10 +3,10 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::transmute_copy;
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use pagemesh::sys::Errno;
+use pagemesh_attach::sys::Errno;
 
 /// The next definition of a name after ours.
 struct Next {
@@ -50,6 +50,32 @@ pub(crate) fn find() {
     for next in [&CLOSE, &FCNTL, &FALLOCATE, &POSIX_FALLOCATE, &SHM_OPEN, &SHM_UNLINK] {
         next.find();
     }
+}
+
+/// Has libc call these around every fork. False: it could not remember them.
+pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> bool {
+    type Handler = extern "C" fn();
+    // glibc has no such function that a library can find: its `pthread_atfork` is a part of each program, and calls this
+    // one with the address of that part's own handle. We need none, for a preloaded library is never unloaded.
+    let glibc = Next::new(c"__register_atfork");
+    let others = Next::new(c"pthread_atfork");
+    glibc.find();
+    others.find();
+    // SAFETY: these are their types, and the functions live as long as the process.
+    let result = unsafe {
+        if let Some(register) =
+            glibc.function::<unsafe extern "C" fn(Handler, Handler, Handler, *const c_void) -> c_int>()
+        {
+            register(prepare, parent, child, null())
+        } else if let Some(register) =
+            others.function::<unsafe extern "C" fn(Handler, Handler, Handler) -> c_int>()
+        {
+            register(prepare, parent, child)
+        } else {
+            -1
+        }
+    };
+    result == 0
 }
 
 /// What a function that libc does not have comes to.

@@ -1,11 +1,11 @@
 //! The regions that this process is attached to: one attachment each, for as long as the program has a descriptor or a
 //! mapping of it. Callers have the lock. Opening one is not meant for signal handlers; the rest is async-signal-safe.
 
-use pagemesh::attachment::Attachment;
-use pagemesh::mapping::{self, Place};
-use pagemesh::socket::SocketPath;
-use pagemesh::sys::Descriptor;
-use pagemesh::{Error, RegionName};
+use pagemesh_attach::attachment::Attachment;
+use pagemesh_attach::mapping::{self, Place};
+use pagemesh_attach::socket::SocketPath;
+use pagemesh_attach::sys::Descriptor;
+use pagemesh_attach::{Error, RegionName};
 
 use crate::marks::{self, Mark};
 use crate::report::{Outcome, outcome};

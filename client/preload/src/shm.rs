@@ -2,9 +2,9 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use pagemesh::sys::Errno;
-use pagemesh::wire::Reason;
-use pagemesh::{Error, RegionName};
+use pagemesh_attach::sys::Errno;
+use pagemesh_attach::wire::Reason;
+use pagemesh_attach::{Error, RegionName};
 
 use crate::header::Header;
 use crate::lock::lock;

@@ -3,7 +3,7 @@
 
 use core::ffi::{c_char, c_int, c_uint};
 
-use pagemesh::sys::Errno;
+use pagemesh_attach::sys::Errno;
 
 use crate::report::outcome;
 use crate::shm::header_of;

@@ -3,9 +3,9 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use pagemesh::socket::SocketPath;
-use pagemesh::sys::{self, Errno};
-use pagemesh::{Error, RegionName, mapping};
+use pagemesh_attach::socket::SocketPath;
+use pagemesh_attach::sys::{self, Errno};
+use pagemesh_attach::{Error, RegionName, mapping};
 
 use crate::claims::{Claim, Claims};
 use crate::header::Header;

@@ -167,18 +167,13 @@ impl fmt::Debug for Refusal {
 }
 
 /// Why a packet is not the reply that should come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// Another protocol.
-    #[error("what listens at the socket does not speak the attach protocol")]
     Foreign,
     /// Another version.
-    #[error("the agent speaks version {0} of the attach protocol, and this library version {VERSION}")]
     Version(u16),
     /// A kind or a length that the protocol does not have.
-    #[error(
-        "the agent sent a packet of kind {kind} and {length} bytes, which the attach protocol does not have"
-    )]
     Shape {
         /// Its kind.
         kind: u16,
@@ -186,11 +181,35 @@ pub enum WireError {
         length: usize,
     },
     /// A packet at the wrong time, or without its descriptors.
-    #[error("the agent sent a packet that the attach protocol does not have at this point")]
     Unexpected,
     /// Numbers that cannot be a region's.
-    #[error("the agent described a region with an impossible size, page size or number of userfaultfds")]
     Region,
+}
+
+impl core::error::Error for WireError {}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Foreign => {
+                f.write_str("what listens at the socket does not speak the attach protocol")
+            }
+            WireError::Version(theirs) => write!(
+                f,
+                "the agent speaks version {theirs} of the attach protocol, and this library version {VERSION}"
+            ),
+            WireError::Shape { kind, length } => write!(
+                f,
+                "the agent sent a packet of kind {kind} and {length} bytes, which the attach protocol does not have"
+            ),
+            WireError::Unexpected => {
+                f.write_str("the agent sent a packet that the attach protocol does not have at this point")
+            }
+            WireError::Region => f.write_str(
+                "the agent described a region with an impossible size, page size or number of userfaultfds",
+            ),
+        }
+    }
 }
 
 impl Reply {
