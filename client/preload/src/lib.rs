@@ -15,7 +15,7 @@
 //!   or in a forked child of a program with threads. `open`ing a region is the exception that POSIX makes as well.
 //! - The lock is held with all signals blocked, and never while touching a region's memory: such an access may wait for
 //!   another node, or for ever if the agent is gone.
-//! - Our own system calls go past libc's names ([`pagemesh::sys`]), for those names are the ones that we define here.
+//! - Our own system calls go past libc's names ([`pagemesh_attach::sys`]), for those names are the ones that we define here.
 //! - A child of `vfork` shares our memory but not our descriptors. It is recognised by its process number and changes
 //!   nothing in our tables.
 //!
@@ -24,6 +24,17 @@
 //!
 //! What it cannot see: system calls that do not pass through libc's names (Go, static programs), descriptors that come over
 //! a Unix socket, and children of a bare `clone` or `_Fork`, which find no mapping and end with SIGSEGV if they touch it.
+
+//!
+//! It has no standard library and no C library of its own: what it needs it finds in the one that the program has, glibc or
+//! musl, whichever loader loads it.
+#![cfg_attr(panic = "abort", no_std)]
+
+// Who only looks at the code, as clippy does, need not know how it is built.
+#[cfg(not(any(panic = "abort", test, clippy, doc)))]
+compile_error!(
+    "run cargo inside of the repository, whose .cargo/config.toml builds this crate with panic=abort"
+);
 
 mod claims;
 pub mod fd;
@@ -34,6 +45,8 @@ mod lock;
 pub mod map;
 mod marks;
 mod next;
+#[cfg(panic = "abort")]
+mod panic;
 pub mod protect;
 mod regions;
 mod report;
