@@ -61,6 +61,12 @@ impl Attachment {
         &self.welcome
     }
 
+    /// Whether the program may only read: the region file is then to be mapped private, and never for writing.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.welcome.read_only
+    }
+
     /// Bytes of a page of the region.
     #[must_use]
     pub fn page_size(&self) -> usize {

@@ -21,6 +21,8 @@ pub enum Error {
     Gone(Errno),
     /// The agent says no, in its own words.
     Refused(Refusal),
+    /// The attachment is for reading only.
+    ReadOnly,
     /// Not the answer that the protocol has here.
     Strange(WireError),
     /// The kernel does not give us a userfaultfd.
@@ -56,6 +58,10 @@ impl fmt::Display for Error {
                 write!(f, "the agent went away ({errno}): see its log, and start it again if it ended")
             }
             Error::Refused(refusal) => write!(f, "the agent refuses: {refusal}"),
+            Error::ReadOnly => f.write_str(
+                "this program may only read the region: open it for reading only, or have the Region's access and the \
+                 pod's volume allow writing",
+            ),
             Error::Strange(error) => {
                 write!(f, "{error}: install the agent and this library from the same release")
             }

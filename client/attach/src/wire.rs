@@ -22,6 +22,8 @@ const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
 
+/// Flag of a `Hello`: we know what to do with a read-only attachment.
+const KNOWS_READ_ONLY: u32 = 1;
 /// Flag of a `Welcome`. Others that there are later are ignored.
 const READ_ONLY: u32 = 1;
 
@@ -72,6 +74,7 @@ impl Request<'_> {
         match self {
             Request::Hello(name) => {
                 let name = name.as_bytes();
+                packet[8..12].copy_from_slice(&KNOWS_READ_ONLY.to_le_bytes());
                 packet[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
                 packet[16..16 + name.len()].copy_from_slice(name);
             }
@@ -291,7 +294,7 @@ mod tests {
         let name = RegionName::new(b"team/table").unwrap();
         let hello = encoded(Request::Hello(&name));
         assert_eq!(hello.len(), 272);
-        assert_eq!(hello[..26], *b"PMSH\x01\0\x01\0\0\0\0\0\x0a\0\0\0team/table");
+        assert_eq!(hello[..26], *b"PMSH\x01\0\x01\0\x01\0\0\0\x0a\0\0\0team/table");
         assert!(hello[26..].iter().all(|byte| *byte == 0));
 
         assert_eq!(encoded(Request::Bind), *b"PMSH\x01\0\x04\0");

@@ -46,6 +46,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
             Reason::Internal => libc::EIO,
             Reason::Forbidden => libc::EACCES,
         },
+        Error::ReadOnly => libc::EACCES,
         Error::Strange(_) => libc::EPROTO,
         Error::Userfaultfd(errno) | Error::Mapping(errno) | Error::Descriptors(errno) => errno.0,
     })
