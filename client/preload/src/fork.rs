@@ -8,6 +8,7 @@
 use core::ops::Range;
 
 use pagemesh_attach::mapping::{self, Place};
+use pagemesh_attach::wire::Reason;
 use pagemesh_attach::{Error, RegionName, sys};
 
 use crate::claims::Claim;
@@ -52,12 +53,13 @@ extern "C" fn child() {
 }
 
 fn reattach(state: &mut State, slot: usize, inherited: Region) {
-    let Region { name, file, header, descriptors, pins, .. } = inherited;
+    let Region { name, file, header, descriptors, pins, position, .. } = inherited;
     // First, so that the new descriptors get their numbers.
     inherited.abandon();
     let mut region = attach_waiting(state, &name, header, file);
     region.descriptors = descriptors;
     region.pins = pins;
+    region.position = position;
     map_again(state, slot, &region);
     state.regions[slot] = Some(region);
 }
@@ -80,6 +82,9 @@ fn attach_waiting(state: &State, name: &RegionName, header: usize, file: FileId)
             }
             // Waiting would not mend it.
             Err(error @ Error::Mapping(_)) => give_up(name, &error),
+            Err(error @ Error::Refused(refusal)) if refusal.reason == Reason::Forbidden => {
+                give_up(name, &error)
+            }
             Err(error) => {
                 if wait == WAIT_MILLIS {
                     say!("a forked child waits to attach to region {name} again: {error}");

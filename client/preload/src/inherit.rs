@@ -1,5 +1,6 @@
 //! Descriptors of regions that came through an exec. Such a descriptor only names its file (`O_PATH`), so nothing can go
-//! wrong if it is not recognised: it cannot be mapped. Whether it was opened for writing is not known, so it may write.
+//! wrong if it is not recognised: it cannot be mapped. Whether it was opened for writing is not known, so it may write if the
+//! region may be written to.
 
 use core::ffi::CStr;
 
@@ -52,7 +53,8 @@ fn adopt_one(state: &mut State, fd: i32, entry: &CStr) {
         Ok(header) => {
             let slot = header.unpinned(state);
             if FileId::of(fd) == Ok(state.region(slot).file) {
-                state.remember(fd, slot, true);
+                let writable = !state.region(slot).read_only();
+                state.remember(fd, slot, writable);
             }
             state.end_if_unused(slot);
         }

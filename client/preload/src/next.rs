@@ -39,6 +39,7 @@ impl Next {
 }
 
 static CLOSE: Next = Next::new(c"close");
+static OPENAT: Next = Next::new(c"openat");
 static FCNTL: Next = Next::new(c"fcntl");
 static FALLOCATE: Next = Next::new(c"fallocate");
 static POSIX_FALLOCATE: Next = Next::new(c"posix_fallocate");
@@ -47,7 +48,7 @@ static SHM_UNLINK: Next = Next::new(c"shm_unlink");
 
 /// Finds them all.
 pub(crate) fn find() {
-    for next in [&CLOSE, &FCNTL, &FALLOCATE, &POSIX_FALLOCATE, &SHM_OPEN, &SHM_UNLINK] {
+    for next in [&CLOSE, &OPENAT, &FCNTL, &FALLOCATE, &POSIX_FALLOCATE, &SHM_OPEN, &SHM_UNLINK] {
         next.find();
     }
 }
@@ -84,7 +85,7 @@ fn missing() -> c_int {
     -1
 }
 
-// `close`, `fcntl` and `fallocate` are where a thread may be cancelled, which unwinds.
+// `close`, `openat`, `fcntl` and `fallocate` are where a thread may be cancelled, which unwinds.
 
 /// libc's `close`.
 ///
@@ -99,6 +100,27 @@ pub(crate) unsafe fn close(fd: c_int) -> c_int {
         // Another library's start calls us before our own.
         // SAFETY: the caller's arguments.
         None => unsafe { libc::syscall(libc::SYS_close, fd) as c_int },
+    }
+}
+
+/// libc's `openat`.
+///
+/// # Safety
+///
+/// As for libc's.
+pub(crate) unsafe fn openat(
+    directory: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: libc::mode_t,
+) -> c_int {
+    type Function = unsafe extern "C-unwind" fn(c_int, *const c_char, c_int, ...) -> c_int;
+    // SAFETY: this is its type.
+    match unsafe { OPENAT.function::<Function>() } {
+        // SAFETY: the caller's arguments.
+        Some(openat) => unsafe { openat(directory, path, flags, mode) },
+        // SAFETY: the caller's arguments.
+        None => unsafe { libc::syscall(libc::SYS_openat, directory, path, flags, mode) as c_int },
     }
 }
 
