@@ -12,7 +12,8 @@
 //! `pagemesh-attach`, whose modules are here under their own names.
 
 pub mod c_abi;
+mod mapped;
 mod region;
 
 pub use pagemesh_attach::{Error, RegionName, SOCKET_VARIABLE, attachment, mapping, socket, sys, wire};
-pub use region::Region;
+pub use region::{ReadOnlyRegion, Region};
