@@ -7,6 +7,7 @@ mod library;
 mod mesh;
 mod musl;
 mod program;
+mod read_only;
 mod readme;
 
 use std::array;
