@@ -1,4 +1,4 @@
-//! `open` and its kin, by absolute paths: see [`door`]. A path below the descriptor of a directory, and what libc opens for
+//! `open` and its kin, by absolute paths: see `door`. A path below the descriptor of a directory, and what libc opens for
 //! itself (`fopen`), pass us by.
 
 use core::ffi::{c_char, c_int};

@@ -1,4 +1,4 @@
-//! What is asked and done by path: `stat`, `access`, `unlink` and their kin. Absolute paths may be regions: see [`door`].
+//! What is asked and done by path: `stat`, `access`, `unlink` and their kin. Absolute paths may be regions: see `door`.
 
 use core::ffi::{c_char, c_int, c_long, c_uint};
 
