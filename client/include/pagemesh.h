@@ -12,7 +12,8 @@
  *     atomic_fetch_add(&words[0], 1);
  *     pagemesh_detach(region);
  *
- * A program that uses shm_open() and mmap() needs none of this: it runs unmodified under libpagemesh_preload.so.
+ * A program that uses shm_open() or open(), and mmap(), needs none of this: it runs unmodified under
+ * libpagemesh_preload.so.
  *
  * Memory    The data is ordinary memory. Other processes, on this node and on others, change it at any time: share it
  *           with C11 atomics and with locks built on them. Any word that is aligned to its size can be atomic. Pointers
@@ -54,6 +55,15 @@ pagemesh_region *pagemesh_attach(const char *name);
 
 /* The same, at the agent that listens at the path `socket`. */
 pagemesh_region *pagemesh_attach_to(const char *socket, const char *name);
+
+/*
+ * Attaches to read only, which every program may that may attach at all; to attach for writing fails where a program may
+ * only read. A store to the data ends the program with SIGSEGV.
+ */
+pagemesh_region *pagemesh_attach_read_only(const char *name);
+
+/* The same, at the agent that listens at the path `socket`. */
+pagemesh_region *pagemesh_attach_read_only_to(const char *socket, const char *name);
 
 /* Unmaps the region and ends the attachment. What was written stays in the region. NULL is allowed. */
 void pagemesh_detach(pagemesh_region *region);

@@ -1,13 +1,11 @@
-//! A region as Rust programs see it.
+//! Regions as Rust programs see them.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::attachment::Attachment;
-use crate::mapping::{self, Place};
-use crate::socket::SocketPath;
-use crate::{Error, RegionName, SOCKET_VARIABLE, sys};
+use pagemesh_attach::Error;
+
+use crate::mapped::{Access, Mapped};
 
 /// A region, mapped whole for reading and writing. Dropping it unmaps it and ends the attachment.
 ///
@@ -19,64 +17,67 @@ use crate::{Error, RegionName, SOCKET_VARIABLE, sys};
 /// After `fork` the child has no mapping: [`attach`](Region::attach) again there. (The preload library does this by itself
 /// for what a program mapped with `shm_open` and `mmap`.)
 #[derive(Debug)]
-pub struct Region {
-    attachment: Attachment,
-    address: usize,
-    size: usize,
-    process: i32,
-}
+pub struct Region(Mapped);
 
 impl Region {
     /// Attaches to region `NAME` or `NAMESPACE/NAME` at the agent that `PAGEMESH_SOCKET` names.
     ///
     /// # Errors
     ///
-    /// Each [`Error`] says what to do.
+    /// Each [`Error`] says what to do. [`Error::ReadOnly`]: this program may only read it.
     pub fn attach(name: &str) -> Result<Region, Error> {
-        let socket =
-            std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).ok_or(Error::NoSocket)?;
-        Region::attach_to(Path::new(&socket), name)
+        Mapped::attach(name, Access::ReadWrite).map(Region)
     }
 
     /// Attaches to a region at the agent that listens at `socket`.
     ///
     /// # Errors
     ///
-    /// Each [`Error`] says what to do.
+    /// Each [`Error`] says what to do. [`Error::ReadOnly`]: this program may only read it.
     pub fn attach_to(socket: &Path, name: &str) -> Result<Region, Error> {
-        let name = RegionName::new(name.as_bytes())?;
-        let socket = SocketPath::new(socket.as_os_str().as_bytes())?;
-        let attachment = Attachment::open(&socket, &name)?;
-        let size = attachment.welcome().size as usize;
-        let offset = attachment.welcome().page_size;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: it replaces nothing.
-        let address = unsafe { mapping::place(&attachment, Place::Near(0), size, offset, access) }?;
-        Ok(Region { attachment, address, size, process: sys::getpid() })
+        Mapped::attach_to(socket, name, Access::ReadWrite).map(Region)
+    }
+
+    /// Attaches to read only, at the agent that `PAGEMESH_SOCKET` names: what every program may do that may attach at all.
+    ///
+    /// # Errors
+    ///
+    /// Each [`Error`] says what to do.
+    pub fn attach_read_only(name: &str) -> Result<ReadOnlyRegion, Error> {
+        Mapped::attach(name, Access::Read).map(ReadOnlyRegion)
+    }
+
+    /// Attaches to read only, at the agent that listens at `socket`.
+    ///
+    /// # Errors
+    ///
+    /// Each [`Error`] says what to do.
+    pub fn attach_read_only_to(socket: &Path, name: &str) -> Result<ReadOnlyRegion, Error> {
+        Mapped::attach_to(socket, name, Access::Read).map(ReadOnlyRegion)
     }
 
     /// Bytes of data.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.size
+        self.0.len()
     }
 
     /// Never: a region has a page at least.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.size == 0
+        self.0.len() == 0
     }
 
     /// Bytes of a page: what nodes share at a time. Keep what different nodes write in different pages.
     #[must_use]
     pub fn page_size(&self) -> usize {
-        self.attachment.page_size()
+        self.0.page_size()
     }
 
     /// The first byte of the data, aligned to 4 KiB. Valid until the region is dropped.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
-        std::ptr::with_exposed_provenance_mut(self.address)
+        self.0.as_ptr()
     }
 
     /// The data as 64-bit words.
@@ -84,23 +85,61 @@ impl Region {
     pub fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is aligned, lives as long as `self`, and any bytes are a value of an atomic word. That
         // others change it at the same time is what atomics are for.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.size / size_of::<AtomicU64>()) }
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() / size_of::<AtomicU64>()) }
     }
 
     /// The data as bytes.
     #[must_use]
     pub fn bytes(&self) -> &[AtomicU8] {
         // SAFETY: as for `words`.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.size) }
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len()) }
     }
 }
 
-impl Drop for Region {
-    fn drop(&mut self) {
-        // In a forked child the memory is not mapped, and the connection is the parent's: only our descriptors go.
-        if self.process == sys::getpid() {
-            // SAFETY: whoever borrowed the memory borrowed `self`, so nobody has it any more.
-            let _ = unsafe { mapping::remove(&self.attachment, self.address, self.size) };
-        }
+/// A region, mapped whole for reading alone: by [`Region::attach_read_only`]. Like [`Region`] in all else; a store to its
+/// memory ends the process with SIGSEGV.
+#[derive(Debug)]
+pub struct ReadOnlyRegion(Mapped);
+
+impl ReadOnlyRegion {
+    /// Bytes of data.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: a region has a page at least.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    /// Bytes of a page: what nodes share at a time.
+    #[must_use]
+    pub fn page_size(&self) -> usize {
+        self.0.page_size()
+    }
+
+    /// The first byte of the data, aligned to 4 KiB. Valid until the region is dropped.
+    #[must_use]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
+    /// A 64-bit word, read at once. None: the region ends before it.
+    #[must_use]
+    pub fn load(&self, index: usize, ordering: Ordering) -> Option<u64> {
+        let words = self.as_ptr().cast::<AtomicU64>();
+        // SAFETY: it is within the mapping, aligned, and lives as long as `self`. It is only read, which the processor does
+        // with a plain load of a word.
+        (index < self.len() / size_of::<u64>()).then(|| unsafe { (*words.add(index)).load(ordering) })
+    }
+
+    /// A byte. None: the region ends before it.
+    #[must_use]
+    pub fn load_byte(&self, index: usize, ordering: Ordering) -> Option<u8> {
+        let bytes = self.as_ptr().cast::<AtomicU8>();
+        // SAFETY: as for `load`.
+        (index < self.len()).then(|| unsafe { (*bytes.add(index)).load(ordering) })
     }
 }

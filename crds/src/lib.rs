@@ -7,6 +7,7 @@
 #![expect(clippy::duplicated_attributes, reason = "printer columns have attributes of their own")]
 #![expect(unreachable_pub, reason = "kube's KubeSchema copies public types into functions")]
 
+mod access;
 mod agent;
 mod agent_pool;
 mod attach;
@@ -26,6 +27,7 @@ mod unknown_fields;
 mod validate;
 mod validate_kinds;
 
+pub use access::{ACCESS_MAX, Access, AccessEntry, AccessMode};
 pub use agent::{
     AGENTS_MAX, Agent, AgentEnding, AgentMemory, AgentSpec, AgentStatus, HeldRegion, PreflightFinding,
     SHARDS_MAX, Severity,

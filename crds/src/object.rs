@@ -83,6 +83,12 @@ impl Object {
                         "is ignored without Kubernetes; name the agents in status.placement.homes",
                     );
                 }
+                if spec.access.is_some() {
+                    ignored.add(
+                        "spec.access",
+                        "is ignored without Kubernetes; who may open the agent's socket may attach (--socket-mode)",
+                    );
+                }
             }
             Object::Agent(agent) => {
                 if agent.spec.agent_pool_name.is_some() {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{PATTERN_INCARNATION, PATTERN_SUBDOMAIN, bytes, conditions, explain_values};
-use crate::{AGENTS_MAX, Quantity, rules};
+use crate::{ACCESS_MAX, AGENTS_MAX, AccessEntry, Quantity, rules};
 
 /// Home slots that a region may have.
 pub const HOMES_MAX: u16 = 64;
@@ -133,6 +133,12 @@ pub struct RegionSpec {
     #[x_kube(validation = (rules::LABEL, rules::POOL_NAME_MESSAGE))]
     #[schemars(length(max = 48))]
     pub agent_pool_name: Option<String>,
+    /// Which pods may attach. Without it those of the Region's own namespace may, to read and write; an empty list lets nobody
+    /// attach. What is taken from a pod here is taken from its programs at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = ACCESS_MAX))]
+    pub access: Option<Vec<AccessEntry>>,
 }
 
 impl RegionSpec {
@@ -147,6 +153,7 @@ impl RegionSpec {
             homes: None,
             region_class_name: None,
             agent_pool_name: None,
+            access: None,
         }
     }
 }

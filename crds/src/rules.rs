@@ -35,6 +35,11 @@ pub(crate) const STAYS: &str = "self == oldSelf";
 
 pub(crate) const LABEL: &str = concat!("self.matches('", label!(), "')");
 
+pub(crate) const SUBDOMAIN: &str =
+    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
+pub(crate) const SERVICE_ACCOUNT_MESSAGE: &str = "is not the name of a service account; write at most 253 lower-case \
+     letters, digits, `-` and `.`, with a letter or digit at both ends of each part";
+
 pub(crate) const NAME_IS_LABEL: &str = "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')";
 pub(crate) const NAME_IS_LABEL_MESSAGE: &str =
     "metadata.name has a dot or more than 63 characters; write at most 63 lower-case letters, digits and `-`";

@@ -7,10 +7,11 @@ use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use thiserror::Error;
 
+use crate::access::check_access;
 use crate::names::{check_label, check_pool_name, check_subdomain};
 use crate::{
-    AGENTS_MAX, Agent, Coherence, Consistency, HOMES_MAX, Home, NAMESPACE_DEFAULT, Placement, Quantity,
-    Region, region_id,
+    AGENTS_MAX, Access, Agent, Coherence, Consistency, HOMES_MAX, Home, NAMESPACE_DEFAULT, Placement,
+    Quantity, Region, region_id,
 };
 
 /// Smallest page: the hardware's.
@@ -57,6 +58,8 @@ pub struct ValidRegion {
     pub coherence: Coherence,
     /// Where its pages live; `None` until that is decided.
     pub placement: Option<Placement>,
+    /// Which pods may attach.
+    pub access: Access,
     /// The trace that its latest change belongs to, if one is made.
     pub traceparent: Option<String>,
 }
@@ -177,6 +180,7 @@ pub fn validate(region: &Region) -> Result<ValidRegion, Vec<FieldError>> {
     if let Some(name) = &region.spec.agent_pool_name {
         findings.check("spec.agentPoolName", check_pool_name(name));
     }
+    check_access(region.spec.access.as_deref(), &mut findings);
     let placement = region.status.as_ref().and_then(|status| status.placement.clone());
     let mut size_in_force_bytes = size_bytes;
     if let Some(placement) = &placement {
@@ -192,6 +196,7 @@ pub fn validate(region: &Region) -> Result<ValidRegion, Vec<FieldError>> {
 
     match (size_in_force_bytes, page_size_bytes) {
         (Some(size_bytes), Some(page_size_bytes)) if findings.0.is_empty() => Ok(ValidRegion {
+            access: Access::of(&namespace, region.spec.access.as_deref()),
             namespace,
             name,
             uid: region.metadata.uid.clone(),

@@ -85,7 +85,7 @@ fn refusals_name_document_line_and_field() {
     let table = [
         (
             REGION.replace("size:", "sise:"),
-            "document 1, line 4, field spec.sise: unknown field `sise`; there are agentPoolName, coherence, ",
+            "document 1, line 4, field spec.sise: unknown field `sise`; there are access, agentPoolName, coherence, ",
         ),
         (
             format!(
@@ -218,7 +218,7 @@ fn what_only_kubernetes_knows() {
                 apiVersion: pagemesh.io/v1alpha1\nkind: MountTable\nmetadata: {name: m}\nspec: {mounts: [{path: a, region: b}]}\n---\n\
                 apiVersion: pagemesh.io/v1alpha1\nkind: AgentPool\nmetadata: {name: p}\nspec: {memory: 1Gi}\nstatus: {ready: 1}\n---\n\
                 apiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {name: t, namespace: n}\n\
-                spec: {size: 1Mi, homes: 2, regionClassName: gold, agentPoolName: p}\n";
+                spec: {size: 1Mi, homes: 2, regionClassName: gold, agentPoolName: p, access: []}\n";
     let said: Vec<String> = parse_objects(text)
         .expect("readable")
         .iter()
@@ -234,7 +234,7 @@ fn what_only_kubernetes_knows() {
             "RegionClass gold: kind",
             "MountTable default/m: kind",
             "AgentPool p: kind",
-            "Region n/t: spec.regionClassName spec.agentPoolName spec.homes",
+            "Region n/t: spec.regionClassName spec.agentPoolName spec.homes spec.access",
         ]
     );
     assert_eq!(parse_objects(REGION).expect("readable")[0].ignored_without_kubernetes(), []);

@@ -152,9 +152,10 @@ fn passes(error: &Error) -> bool {
         Error::Unreachable(_) | Error::Gone(_) => true,
         Error::Refused(refusal) => match refusal.reason {
             Reason::UnknownRegion | Reason::NotReady | Reason::TooMany => true,
-            Reason::BadRequest | Reason::Version | Reason::Internal => false,
+            Reason::BadRequest | Reason::Version | Reason::Internal | Reason::Forbidden => false,
         },
-        Error::NoSocket
+        Error::ReadOnly
+        | Error::NoSocket
         | Error::SocketPath
         | Error::Name
         | Error::Strange(_)

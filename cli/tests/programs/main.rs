@@ -3,15 +3,18 @@
 //!
 //! Needs `pagemesh-agent` and the libraries beside `pagemesh`: `cargo build --workspace` makes them.
 
+mod library;
 mod mesh;
+mod musl;
 mod program;
+mod read_only;
 mod readme;
 
 use std::array;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use self::mesh::{Mesh, NODES, binaries};
+use self::mesh::{Compiler, Mesh, NODES, binaries};
 use self::program::Program;
 
 /// Each kind of region, by name and as `--region` takes it. In a namespace, since libc knows no such names: a program that
@@ -56,8 +59,13 @@ fn everywhere(mesh: &Mesh, run: impl Fn(usize, &str) -> Program) {
 
 /// Does that with a program of the folder `client/tests/programs`.
 fn unmodified(name: &str) {
-    let mesh = start(name);
-    let program = mesh.compile(&format!("programs/{name}.c"), &[]);
+    unmodified_of(Compiler::System, name);
+}
+
+/// Does that with one that this compiler has made.
+fn unmodified_of(compiler: Compiler, name: &str) {
+    let mesh = start(&format!("{name}-{compiler:?}"));
+    let program = mesh.compile_with(compiler, &format!("programs/{name}.c"), &[]);
     everywhere(&mesh, |node, region| mesh.run(node, &words([&program, &region])));
     mesh.end();
 }
@@ -78,6 +86,11 @@ fn forks() {
 }
 
 #[test]
+fn paths() {
+    unmodified("paths");
+}
+
+#[test]
 fn sizes() {
     unmodified("sizes");
 }
@@ -92,12 +105,23 @@ fn unmaps() {
     unmodified("unmaps");
 }
 
-#[test]
-fn shareable_list() {
-    let mesh = start("shareable_list");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client/tests/programs/shareable_list.py");
+/// Does that with a Python program.
+fn unmodified_python(name: &str) {
+    let mesh = start(name);
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client/tests/programs");
+    let program = programs.join(format!("{name}.py"));
     everywhere(&mesh, |node, region| mesh.run(node, &words([&"python3", &program, &region])));
     mesh.end();
+}
+
+#[test]
+fn shareable_list() {
+    unmodified_python("shareable_list");
+}
+
+#[test]
+fn files() {
+    unmodified_python("files");
 }
 
 /// `O_CREAT | O_EXCL` has one winner among the processes of a node, and among those of all nodes.
@@ -137,8 +161,12 @@ fn pattern() {
 /// What is not a region goes to libc, with an agent and without.
 #[test]
 fn local() {
-    let mesh = Mesh::start("local", &[]);
-    let program = mesh.compile("programs/local.c", &[]);
+    local_of(Compiler::System);
+}
+
+fn local_of(compiler: Compiler) {
+    let mesh = Mesh::start(&format!("local-{compiler:?}"), &[]);
+    let program = mesh.compile_with(compiler, "programs/local.c", &[]);
     all_succeed((0..NODES).map(|node| mesh.run(node, &[&program])).collect());
     let without = words([&"env", &"-u", &"PAGEMESH_SOCKET", &program]);
     mesh.run(0, &without).succeeds();

@@ -1,6 +1,6 @@
 //! A mesh of three nodes that one test has for itself, and how programs get to run in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,28 @@ pub(crate) const NODES: usize = 3;
 const LOG_TAIL_LINES: usize = 20;
 /// An agent notices at once that a program has ended. On a machine that is busy it gets this long.
 const NOTICE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Who compiles a program, and so which C library it runs with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Compiler {
+    /// That of this machine.
+    System,
+    /// musl's.
+    Musl,
+}
+
+impl Compiler {
+    fn command(self) -> OsString {
+        match self {
+            Compiler::System => std::env::var_os("CC").unwrap_or_else(|| "cc".into()),
+            Compiler::Musl => {
+                let found = Command::new("musl-gcc").arg("--version").stdout(Stdio::null()).status();
+                assert!(found.is_ok(), "musl-gcc is not installed: it is in the package musl-tools");
+                "musl-gcc".into()
+            }
+        }
+    }
+}
 
 /// A mesh that is up. Dropping it ends it; if a test has failed, its agents' last words are printed first.
 pub(crate) struct Mesh {
@@ -94,14 +116,12 @@ impl Mesh {
 
     /// Compiles a C program of the folder `client/tests`.
     pub(crate) fn compile(&self, source: &str, linked: &[&OsStr]) -> PathBuf {
-        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
-        let source = client.join("tests").join(source);
-        let program = self.scratch.join(source.file_stem().expect("a file's name"));
-        let mut compiler = self.command(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        compiler.args(["-std=gnu11", "-pthread", "-I"]).arg(client.join("include"));
-        compiler.arg("-o").arg(&program).arg(&source).args(linked);
-        Program::start(format!("compiling {}", source.display()), compiler).succeeds();
-        program
+        self.compile_with(Compiler::System, source, linked)
+    }
+
+    /// Compiles it with this compiler.
+    pub(crate) fn compile_with(&self, compiler: Compiler, source: &str, linked: &[&OsStr]) -> PathBuf {
+        compile(compiler, source, &self.scratch, linked)
     }
 
     /// What the agent of a node says of itself.
@@ -167,6 +187,18 @@ impl Drop for Mesh {
         }
         let _ = fs::remove_dir_all(&self.scratch);
     }
+}
+
+/// Compiles a C program of the folder `client/tests` into a directory.
+pub(crate) fn compile(compiler: Compiler, source: &str, into: &Path, linked: &[&OsStr]) -> PathBuf {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
+    let source = client.join("tests").join(source);
+    let program = into.join(source.file_stem().expect("a file's name"));
+    let mut compiler = Command::new(compiler.command());
+    compiler.args(["-std=gnu11", "-pthread", "-I"]).arg(client.join("include"));
+    compiler.arg("-o").arg(&program).arg(&source).args(linked);
+    Program::start(format!("compiling {}", source.display()), compiler).succeeds();
+    program
 }
 
 /// Where the programs and libraries of this build are.

@@ -7,7 +7,7 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use pagemesh::sys::KERNEL_PAGE;
+use pagemesh_attach::sys::KERNEL_PAGE;
 
 /// Claims that a process may have: as many as four attachments may have mapped.
 const CLAIMS_MAX: usize = 1024;

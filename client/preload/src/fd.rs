@@ -3,7 +3,7 @@
 
 use core::ffi::{c_int, c_uint};
 
-use pagemesh::sys::{self, Descriptor, Errno};
+use pagemesh_attach::sys::{self, Descriptor, Errno};
 
 use crate::lock::lock;
 use crate::marks::{self, Mark};

@@ -5,14 +5,15 @@
 //! only what is async-signal-safe: other threads of the parent may have been anywhere, `malloc` included. If the agent is
 //! gone, the child waits for it, as it would at its next fault.
 
-use core::ffi::c_int;
 use core::ops::Range;
 
-use pagemesh::mapping::{self, Place};
-use pagemesh::{Error, RegionName, sys};
+use pagemesh_attach::mapping::{self, Place};
+use pagemesh_attach::wire::Reason;
+use pagemesh_attach::{Error, RegionName, sys};
 
 use crate::claims::Claim;
 use crate::lock::{self, lock};
+use crate::next;
 use crate::regions::{FileId, Region};
 use crate::report::say;
 use crate::state::{self, Agent, State};
@@ -21,15 +22,9 @@ use crate::state::{self, Agent, State};
 const WAIT_MILLIS: u64 = 10;
 const WAIT_MILLIS_MAX: u64 = 1000;
 
-unsafe extern "C" {
-    fn pthread_atfork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> c_int;
-}
-
 /// Asks libc to call us around every fork.
 pub(crate) fn watch() {
-    // SAFETY: the functions live as long as the process, for a preloaded library is never unloaded.
-    let result = unsafe { pthread_atfork(prepare, parent, child) };
-    if result != 0 {
+    if !next::at_fork(prepare, parent, child) {
         say!("out of memory: children of this process will not be attached");
     }
 }
@@ -58,12 +53,13 @@ extern "C" fn child() {
 }
 
 fn reattach(state: &mut State, slot: usize, inherited: Region) {
-    let Region { name, file, header, descriptors, pins, .. } = inherited;
+    let Region { name, file, header, descriptors, pins, position, .. } = inherited;
     // First, so that the new descriptors get their numbers.
     inherited.abandon();
     let mut region = attach_waiting(state, &name, header, file);
     region.descriptors = descriptors;
     region.pins = pins;
+    region.position = position;
     map_again(state, slot, &region);
     state.regions[slot] = Some(region);
 }
@@ -86,6 +82,9 @@ fn attach_waiting(state: &State, name: &RegionName, header: usize, file: FileId)
             }
             // Waiting would not mend it.
             Err(error @ Error::Mapping(_)) => give_up(name, &error),
+            Err(error @ Error::Refused(refusal)) if refusal.reason == Reason::Forbidden => {
+                give_up(name, &error)
+            }
             Err(error) => {
                 if wait == WAIT_MILLIS {
                     say!("a forked child waits to attach to region {name} again: {error}");
@@ -177,12 +176,19 @@ fn die_of_pending_signal() {
 }
 
 fn has_default_action(signal: i32) -> bool {
-    // SAFETY: all zeros is a `sigaction`, and it lives through the call.
-    unsafe {
-        let mut action: libc::sigaction = core::mem::zeroed();
-        libc::sigaction(signal, core::ptr::null(), &raw mut action) == 0
-            && action.sa_sigaction == libc::SIG_DFL
-    }
+    // The kernel's own structure: handler, flags, restorer and a mask of 64 bits.
+    let mut action = [0_usize; 4];
+    // SAFETY: the structure lives through the call, and the mask has the size that is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            core::ptr::null::<u8>(),
+            action.as_mut_ptr(),
+            size_of::<u64>(),
+        )
+    };
+    result == 0 && action[0] == libc::SIG_DFL
 }
 
 fn sleep_millis(millis: u64) {

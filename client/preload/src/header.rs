@@ -21,17 +21,19 @@ pub(crate) struct Header {
     slot: usize,
     address: usize,
     size: u64,
+    read_only: bool,
 }
 
 impl Header {
     /// The header of the region in `slot`, whose pins the caller has counted up.
-    pub(crate) fn new(slot: usize, address: usize, size: u64) -> Header {
-        Header { slot, address, size }
+    pub(crate) fn new(slot: usize, address: usize, size: u64, read_only: bool) -> Header {
+        Header { slot, address, size, read_only }
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
         let words = core::ptr::with_exposed_provenance::<AtomicU64>(self.address);
-        // SAFETY: the page is mapped for reading and writing and aligned, and is pinned until `self` is dropped.
+        // SAFETY: the page is mapped and aligned, and is pinned until `self` is dropped. Whoever stores to it has seen that
+        // it is mapped for writing.
         unsafe { &*words.add(index) }
     }
 
@@ -46,6 +48,11 @@ impl Header {
     /// Which region it is.
     pub(crate) fn slot(&self) -> usize {
         self.slot
+    }
+
+    /// Whether the program may only read. Then nothing here may be changed.
+    pub(crate) fn read_only(&self) -> bool {
+        self.read_only
     }
 
     /// The region's size in bytes.

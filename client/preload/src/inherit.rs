@@ -1,10 +1,11 @@
 //! Descriptors of regions that came through an exec. Such a descriptor only names its file (`O_PATH`), so nothing can go
-//! wrong if it is not recognised: it cannot be mapped. Whether it was opened for writing is not known, so it may write.
+//! wrong if it is not recognised: it cannot be mapped. Whether it was opened for writing is not known, so it may write if the
+//! region may be written to.
 
 use core::ffi::CStr;
 
-use pagemesh::sys::{self, Descriptor};
-use pagemesh::{Error, RegionName};
+use pagemesh_attach::sys::{self, Descriptor};
+use pagemesh_attach::{Error, RegionName};
 
 use crate::regions::FileId;
 use crate::report::{outcome, say};
@@ -52,7 +53,8 @@ fn adopt_one(state: &mut State, fd: i32, entry: &CStr) {
         Ok(header) => {
             let slot = header.unpinned(state);
             if FileId::of(fd) == Ok(state.region(slot).file) {
-                state.remember(fd, slot, true);
+                let writable = !state.region(slot).read_only();
+                state.remember(fd, slot, writable);
             }
             state.end_if_unused(slot);
         }

@@ -7,8 +7,8 @@
 use core::ffi::{c_int, c_void};
 use core::ops::Range;
 
-use pagemesh::mapping::{self, Place};
-use pagemesh::sys::{self, Errno, KERNEL_PAGE};
+use pagemesh_attach::mapping::{self, Place};
+use pagemesh_attach::sys::{self, Errno, KERNEL_PAGE};
 
 use crate::claims::{self, Claim};
 use crate::lock::lock;

@@ -3,10 +3,10 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::transmute_copy;
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use pagemesh::sys::Errno;
+use pagemesh_attach::sys::Errno;
 
 /// The next definition of a name after ours.
 struct Next {
@@ -39,6 +39,7 @@ impl Next {
 }
 
 static CLOSE: Next = Next::new(c"close");
+static OPENAT: Next = Next::new(c"openat");
 static FCNTL: Next = Next::new(c"fcntl");
 static FALLOCATE: Next = Next::new(c"fallocate");
 static POSIX_FALLOCATE: Next = Next::new(c"posix_fallocate");
@@ -47,9 +48,35 @@ static SHM_UNLINK: Next = Next::new(c"shm_unlink");
 
 /// Finds them all.
 pub(crate) fn find() {
-    for next in [&CLOSE, &FCNTL, &FALLOCATE, &POSIX_FALLOCATE, &SHM_OPEN, &SHM_UNLINK] {
+    for next in [&CLOSE, &OPENAT, &FCNTL, &FALLOCATE, &POSIX_FALLOCATE, &SHM_OPEN, &SHM_UNLINK] {
         next.find();
     }
+}
+
+/// Has libc call these around every fork. False: it could not remember them.
+pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> bool {
+    type Handler = extern "C" fn();
+    // glibc has no such function that a library can find: its `pthread_atfork` is a part of each program, and calls this
+    // one with the address of that part's own handle. We need none, for a preloaded library is never unloaded.
+    let glibc = Next::new(c"__register_atfork");
+    let others = Next::new(c"pthread_atfork");
+    glibc.find();
+    others.find();
+    // SAFETY: these are their types, and the functions live as long as the process.
+    let result = unsafe {
+        if let Some(register) =
+            glibc.function::<unsafe extern "C" fn(Handler, Handler, Handler, *const c_void) -> c_int>()
+        {
+            register(prepare, parent, child, null())
+        } else if let Some(register) =
+            others.function::<unsafe extern "C" fn(Handler, Handler, Handler) -> c_int>()
+        {
+            register(prepare, parent, child)
+        } else {
+            -1
+        }
+    };
+    result == 0
 }
 
 /// What a function that libc does not have comes to.
@@ -58,7 +85,7 @@ fn missing() -> c_int {
     -1
 }
 
-// `close`, `fcntl` and `fallocate` are where a thread may be cancelled, which unwinds.
+// `close`, `openat`, `fcntl` and `fallocate` are where a thread may be cancelled, which unwinds.
 
 /// libc's `close`.
 ///
@@ -73,6 +100,27 @@ pub(crate) unsafe fn close(fd: c_int) -> c_int {
         // Another library's start calls us before our own.
         // SAFETY: the caller's arguments.
         None => unsafe { libc::syscall(libc::SYS_close, fd) as c_int },
+    }
+}
+
+/// libc's `openat`.
+///
+/// # Safety
+///
+/// As for libc's.
+pub(crate) unsafe fn openat(
+    directory: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: libc::mode_t,
+) -> c_int {
+    type Function = unsafe extern "C-unwind" fn(c_int, *const c_char, c_int, ...) -> c_int;
+    // SAFETY: this is its type.
+    match unsafe { OPENAT.function::<Function>() } {
+        // SAFETY: the caller's arguments.
+        Some(openat) => unsafe { openat(directory, path, flags, mode) },
+        // SAFETY: the caller's arguments.
+        None => unsafe { libc::syscall(libc::SYS_openat, directory, path, flags, mode) as c_int },
     }
 }
 

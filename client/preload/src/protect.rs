@@ -4,7 +4,7 @@
 use core::ffi::{c_int, c_void};
 use core::ops::Range;
 
-use pagemesh::sys::{self, Errno};
+use pagemesh_attach::sys::{self, Errno};
 
 use crate::claims::{self, Claim};
 use crate::lock::lock;

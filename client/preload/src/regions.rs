@@ -1,11 +1,11 @@
 //! The regions that this process is attached to: one attachment each, for as long as the program has a descriptor or a
 //! mapping of it. Callers have the lock. Opening one is not meant for signal handlers; the rest is async-signal-safe.
 
-use pagemesh::attachment::Attachment;
-use pagemesh::mapping::{self, Place};
-use pagemesh::socket::SocketPath;
-use pagemesh::sys::Descriptor;
-use pagemesh::{Error, RegionName};
+use pagemesh_attach::attachment::Attachment;
+use pagemesh_attach::mapping::{self, Place};
+use pagemesh_attach::socket::SocketPath;
+use pagemesh_attach::sys::Descriptor;
+use pagemesh_attach::{Error, RegionName};
 
 use crate::marks::{self, Mark};
 use crate::report::{Outcome, outcome};
@@ -45,6 +45,8 @@ pub(crate) struct Region {
     pub(crate) descriptors: u32,
     /// Calls under way that use its header.
     pub(crate) pins: u32,
+    /// What `lseek` says of its descriptors.
+    pub(crate) position: i64,
 }
 
 impl Region {
@@ -57,11 +59,16 @@ impl Region {
     pub(crate) fn attach_at(path: &SocketPath, name: &RegionName, place: Place) -> Result<Region, Error> {
         let attachment = Attachment::open(path, name)?;
         let file = FileId::of(attachment.file().raw()).map_err(Error::Descriptors)?;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let access = access(&attachment);
         // SAFETY: it replaces nothing.
         let header = unsafe { mapping::place(&attachment, place, attachment.page_size(), 0, access) }?;
         mark_ours(&attachment, Mark::Ours);
-        Ok(Region { name: *name, attachment, file, header, descriptors: 0, pins: 0 })
+        Ok(Region { name: *name, attachment, file, header, descriptors: 0, pins: 0, position: 0 })
+    }
+
+    /// Whether the program may only read it.
+    pub(crate) fn read_only(&self) -> bool {
+        self.attachment.read_only()
     }
 
     /// Ends an attachment through which the program has nothing mapped any more.
@@ -93,6 +100,11 @@ impl Region {
         let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, link.as_ptr(), flags, 0) };
         outcome(fd).map(Descriptor::adopt)
     }
+}
+
+/// What may be done with the memory of an attachment.
+fn access(attachment: &Attachment) -> i32 {
+    if attachment.read_only() { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE }
 }
 
 /// Marks the descriptors that an attachment lives on.

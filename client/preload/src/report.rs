@@ -3,9 +3,9 @@
 use core::ffi::{c_long, c_void};
 use core::fmt::{self, Write};
 
-use pagemesh::Error;
-use pagemesh::sys::Errno;
-use pagemesh::wire::Reason;
+use pagemesh_attach::Error;
+use pagemesh_attach::sys::Errno;
+use pagemesh_attach::wire::Reason;
 
 /// What a program's call comes to.
 pub(crate) type Outcome<T> = Result<T, Errno>;
@@ -44,7 +44,9 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
             Reason::TooMany => libc::ENOMEM,
             Reason::Version => libc::EPROTO,
             Reason::Internal => libc::EIO,
+            Reason::Forbidden => libc::EACCES,
         },
+        Error::ReadOnly => libc::EACCES,
         Error::Strange(_) => libc::EPROTO,
         Error::Userfaultfd(errno) | Error::Mapping(errno) | Error::Descriptors(errno) => errno.0,
     })

@@ -4,8 +4,8 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use pagemesh::socket::SocketPath;
-use pagemesh::{Error, SOCKET_VARIABLE};
+use pagemesh_attach::socket::SocketPath;
+use pagemesh_attach::{Error, SOCKET_VARIABLE};
 
 use crate::lock::lock;
 use crate::report::say;

@@ -1,15 +1,15 @@
 //! `fstat` and its kin: a region's size is what a program gave it by `ftruncate`, else all of it. Its file is larger, by
 //! the header page. Async-signal-safe, but on a region it may wait for another node.
 
-use core::ffi::{c_char, c_int, c_uint};
+use core::ffi::c_int;
 
-use pagemesh::sys::Errno;
+use pagemesh_attach::sys::Errno;
 
 use crate::report::outcome;
-use crate::shm::header_of;
+use crate::size::header_of;
 
 /// The size to show for a descriptor, if it stands for a region.
-fn size_of_region(fd: c_int) -> Option<u64> {
+pub(crate) fn size_of_region(fd: c_int) -> Option<u64> {
     let errno = Errno::last();
     let size = header_of(fd).map(|(header, _)| header.visible_size());
     errno.set();
@@ -66,31 +66,4 @@ pub unsafe extern "C" fn __fxstat(_version: c_int, fd: c_int, stat: *mut libc::s
 pub unsafe extern "C" fn __fxstat64(_version: c_int, fd: c_int, stat: *mut libc::stat64) -> c_int {
     // SAFETY: the caller's arguments.
     unsafe { fstat64(fd, stat) }
-}
-
-/// `statx`, of a descriptor when `AT_EMPTY_PATH` says so.
-///
-/// # Safety
-///
-/// As for libc's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn statx(
-    fd: c_int,
-    path: *const c_char,
-    flags: c_int,
-    mask: c_uint,
-    stat: *mut libc::statx,
-) -> c_int {
-    // SAFETY: the kernel checks the addresses.
-    let result = unsafe { libc::syscall(libc::SYS_statx, fd, path, flags, mask, stat) };
-    if outcome(result).is_ok()
-        && flags & libc::AT_EMPTY_PATH != 0
-        // SAFETY: the kernel has just read it, if it is not null.
-        && (path.is_null() || unsafe { *path } == 0)
-        && let Some(size) = size_of_region(fd)
-    {
-        // SAFETY: the kernel has just written there.
-        unsafe { (*stat).stx_size = size };
-    }
-    result as c_int
 }

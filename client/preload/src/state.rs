@@ -3,9 +3,9 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use pagemesh::socket::SocketPath;
-use pagemesh::sys::{self, Errno};
-use pagemesh::{Error, RegionName, mapping};
+use pagemesh_attach::socket::SocketPath;
+use pagemesh_attach::sys::{self, Errno};
+use pagemesh_attach::{Error, RegionName, mapping};
 
 use crate::claims::{Claim, Claims};
 use crate::header::Header;
@@ -60,7 +60,8 @@ impl State {
         self.regions[slot].as_ref().expect("a slot that is referred to is in use")
     }
 
-    fn region_mut(&mut self, slot: usize) -> &mut Region {
+    /// The same, to change it.
+    pub(crate) fn region_mut(&mut self, slot: usize) -> &mut Region {
         self.regions[slot].as_mut().expect("a slot that is referred to is in use")
     }
 
@@ -86,7 +87,7 @@ impl State {
     pub(crate) fn pin(&mut self, slot: usize) -> Header {
         let region = self.region_mut(slot);
         region.pins += 1;
-        Header::new(slot, region.header, region.attachment.size())
+        Header::new(slot, region.header, region.attachment.size(), region.read_only())
     }
 
     /// The end of a [`Header`].

@@ -58,6 +58,22 @@ int main(int argc, char **argv)
     expect_success(child);
     CHECK(words[0] == 81);
 
+    /* To read only: the kernel itself cannot store there for us. */
+    pagemesh_region *reader = pagemesh_attach_read_only(argv[1]);
+    CHECK(reader != NULL && pagemesh_size(reader) == size);
+    const _Atomic uint64_t *seen = pagemesh_data(reader);
+    CHECK(seen != words && seen[0] == 81 && seen[size / 8 - 1] == 5);
+    int zeros = open("/dev/zero", O_RDONLY);
+    CHECK(zeros >= 0);
+    FAILS(read(zeros, (void *)seen, 8), EFAULT);
+    CHECK(read(zeros, (void *)words, 8) == 8 && close(zeros) == 0);
+    CHECK(seen[0] == 0);
+    pagemesh_detach(reader);
+    reader = pagemesh_attach_read_only_to(getenv("PAGEMESH_SOCKET"), argv[1]);
+    CHECK(reader != NULL);
+    pagemesh_detach(reader);
+
+    fails_with(pagemesh_attach_read_only("no-such-region"), "no-such-region");
     fails_with(pagemesh_attach("no-such-region"), "no-such-region");
     fails_with(pagemesh_attach("No Region"), "NAME");
     fails_with(pagemesh_attach(NULL), "NAME");

@@ -33,6 +33,21 @@
         CHECK((intptr_t)(call) == -1 && errno == (error));                                                      \
     } while (0)
 
+#ifndef __GLIBC__
+/* musl does not have them all in every release. Not by system calls: those pass the library by. */
+static inline int close_range(unsigned first, unsigned last, int flags)
+{
+    for (unsigned fd = first; fd <= last && fd < 4096; fd++)
+        close((int)fd);
+    return flags;
+}
+
+static inline void closefrom(int first)
+{
+    close_range((unsigned)first, ~0U, 0);
+}
+#endif
+
 /* The region is at least this big. */
 #define SIZE ((size_t)1 << 20)
 

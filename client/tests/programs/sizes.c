@@ -3,11 +3,14 @@
 
 static off_t size_of(int fd)
 {
-    struct stat stat;
-    struct statx statx_;
+    struct stat stat, at;
     CHECK(fstat(fd, &stat) == 0);
+    CHECK(fstatat(fd, "", &at, AT_EMPTY_PATH) == 0 && at.st_size == stat.st_size);
+#ifdef STATX_SIZE
+    struct statx statx_;
     CHECK(statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &statx_) == 0);
     CHECK((off_t)statx_.stx_size == stat.st_size);
+#endif
     CHECK(S_ISREG(stat.st_mode));
     return stat.st_size;
 }

@@ -20,6 +20,11 @@ const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
 
+/// Flag of a `Hello`: the program knows read-only attachments.
+const KNOWS_READ_ONLY: u32 = 1;
+/// Flag of a `Welcome`: the attachment is one.
+const READ_ONLY: u32 = 1;
+
 /// What a program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -27,6 +32,8 @@ pub enum Request {
     Hello {
         /// `NAME` or `NAMESPACE/NAME`.
         name: String,
+        /// The program knows what to do with a read-only attachment.
+        knows_read_only: bool,
     },
     /// Here are my userfaultfds.
     Bind,
@@ -113,7 +120,11 @@ impl Request {
             return Err(PacketError::Length { kind, want, have: packet.len() });
         }
         Ok(match kind {
-            HELLO => Request::Hello { name: decode_name(packet)? },
+            // Flags that are not known here are a later program's, which does without.
+            HELLO => Request::Hello {
+                name: decode_name(packet)?,
+                knows_read_only: u32_at(packet, 8) & KNOWS_READ_ONLY != 0,
+            },
             BIND => Request::Bind,
             MAP => {
                 Request::Map { base: u64_at(packet, 8), len: u64_at(packet, 16), offset: u64_at(packet, 24) }
@@ -125,9 +136,6 @@ impl Request {
 }
 
 fn decode_name(packet: &[u8]) -> Result<String, PacketError> {
-    if u32_at(packet, 8) != 0 {
-        return Err(PacketError::Reserved);
-    }
     let len = u32_at(packet, 12) as usize;
     let field = &packet[16..];
     if len == 0 || len > field.len() {
@@ -156,6 +164,8 @@ pub enum Reason {
     Version = 5,
     /// The agent's own trouble.
     Internal = 6,
+    /// The pod may not.
+    Forbidden = 7,
 }
 
 /// What the agent says.
@@ -171,6 +181,8 @@ pub enum Reply {
         userfaultfds: u32,
         /// Number of the attachment.
         attachment: u64,
+        /// The program may only read.
+        read_only: bool,
     },
     /// No.
     Refuse {
@@ -188,11 +200,12 @@ impl Reply {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Reply::Welcome { size, page_size, userfaultfds, attachment } => {
+            Reply::Welcome { size, page_size, userfaultfds, attachment, read_only } => {
                 let mut packet = header(WELCOME, 40);
                 packet[8..16].copy_from_slice(&size.to_le_bytes());
                 packet[16..24].copy_from_slice(&page_size.to_le_bytes());
                 packet[24..28].copy_from_slice(&userfaultfds.to_le_bytes());
+                packet[28..32].copy_from_slice(&(if *read_only { READ_ONLY } else { 0 }).to_le_bytes());
                 packet[32..40].copy_from_slice(&attachment.to_le_bytes());
                 packet
             }
@@ -259,8 +272,8 @@ mod tests {
 
     fn samples() -> Vec<(Vec<u8>, Request)> {
         vec![
-            (hello(b"team/table"), Request::Hello { name: "team/table".into() }),
-            (hello(&[b'x'; TEXT_MAX]), Request::Hello { name: "x".repeat(TEXT_MAX) }),
+            (hello(b"team/table"), Request::Hello { name: "team/table".into(), knows_read_only: false }),
+            (hello(&[b'x'; TEXT_MAX]), Request::Hello { name: "x".repeat(TEXT_MAX), knows_read_only: false }),
             (numbers(BIND, &[]), Request::Bind),
             (
                 numbers(MAP, &[0x7f00_dead_b000, 1 << 40, u64::MAX]),
@@ -295,7 +308,10 @@ mod tests {
                 for flip in 1..=255_u8 {
                     let mut other = packet.clone();
                     other[at] ^= flip;
-                    if let Ok(read) = Request::decode(&other) {
+                    let unknown_flags = (flip & !1 == flip || at > 8) && (8..12).contains(&at);
+                    if let Ok(read) = Request::decode(&other)
+                        && !(unknown_flags && matches!(request, Request::Hello { .. }))
+                    {
                         assert!(at >= HEADER, "byte {at} of the header does not matter");
                         assert_ne!(read, request, "byte {at} does not matter");
                         assert_eq!(std::mem::discriminant(&read), std::mem::discriminant(&request));
@@ -309,8 +325,6 @@ mod tests {
     fn a_bad_packet_says_what_is_wrong() {
         let mut version = numbers(BIND, &[]);
         version[4] = 2;
-        let mut flags = hello(b"t");
-        flags[8] = 1;
         let mut rest = hello(b"t");
         rest[20] = 1;
         let mut long = hello(b"t");
@@ -322,7 +336,6 @@ mod tests {
             (header(WELCOME, 40), PacketError::Kind(WELCOME)),
             (header(0, 8), PacketError::Kind(0)),
             (header(MAP, 24), PacketError::Length { kind: MAP, want: 32, have: 24 }),
-            (flags, PacketError::Reserved),
             (rest, PacketError::Reserved),
             (long, PacketError::Name),
             (hello(b""), PacketError::Name),
@@ -333,9 +346,24 @@ mod tests {
     }
 
     #[test]
+    fn flags_that_a_later_program_sets_are_ignored() {
+        for (flags, knows_read_only) in
+            [([0, 0, 0, 0], false), ([1, 0, 0, 0], true), ([0xfe; 4], false), ([0xff; 4], true)]
+        {
+            let mut packet = hello(b"t");
+            packet[8..12].copy_from_slice(&flags);
+            assert_eq!(Request::decode(&packet), Ok(Request::Hello { name: "t".into(), knows_read_only }));
+        }
+    }
+
+    #[test]
     fn replies_have_the_documented_layout() {
-        let welcome =
-            Reply::Welcome { size: 0x0102, page_size: 0x1000, userfaultfds: 4, attachment: 9 }.encode();
+        let welcome = |read_only| {
+            Reply::Welcome { size: 0x0102, page_size: 0x1000, userfaultfds: 4, attachment: 9, read_only }
+                .encode()
+        };
+        assert_eq!(welcome(true)[28..32], [1, 0, 0, 0]);
+        let welcome = welcome(false);
         assert_eq!(welcome.len(), 40);
         assert_eq!(welcome[..8], *b"PMSH\x01\0\x02\0");
         assert_eq!(welcome[8..16], [2, 1, 0, 0, 0, 0, 0, 0]);

@@ -132,7 +132,7 @@ async fn handshake(
     let received = connection.receive().await?;
     let descriptors = received.as_ref().map_or(0, |received| received.descriptors.len());
     let name = match decode(received, descriptors)? {
-        (Request::Hello { name }, descriptors) if descriptors.is_empty() => name,
+        (Request::Hello { name, knows_read_only: _ }, descriptors) if descriptors.is_empty() => name,
         (Request::Resume { attachment }, descriptors) => {
             return resume(connection, shared, credentials, attachment, descriptors).await;
         }
@@ -199,6 +199,7 @@ async fn welcome(
         page_size: admission.page_size,
         userfaultfds: shards.len() as u32,
         attachment: attachment.id().0,
+        read_only: false,
     };
     let file = reopen(admission.file.fd())?;
     connection.send(&welcome.encode(), &[file.as_fd(), shared.device.as_fd()]).await?;

@@ -24,6 +24,7 @@ fn region(id: u64, open: Option<OpenRegion>, problem: Option<&str>) -> RegionSta
         consistency: Consistency::Linearizable,
         coherence: pagemesh_crds::Coherence::WriteInvalidate,
         placement: None,
+        access: pagemesh_crds::Access::of_namespace("team"),
         traceparent: None,
     };
     let problem = problem.map(Into::into);

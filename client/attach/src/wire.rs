@@ -22,6 +22,11 @@ const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
 
+/// Flag of a `Hello`: we know what to do with a read-only attachment.
+const KNOWS_READ_ONLY: u32 = 1;
+/// Flag of a `Welcome`. Others that there are later are ignored.
+const READ_ONLY: u32 = 1;
+
 /// What a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -69,6 +74,7 @@ impl Request<'_> {
         match self {
             Request::Hello(name) => {
                 let name = name.as_bytes();
+                packet[8..12].copy_from_slice(&KNOWS_READ_ONLY.to_le_bytes());
                 packet[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
                 packet[16..16 + name.len()].copy_from_slice(name);
             }
@@ -110,6 +116,9 @@ pub struct Welcome {
     pub userfaultfds: u32,
     /// Number of the attachment.
     pub attachment: u64,
+    /// The region file can only be read: it is to be mapped `MAP_PRIVATE` and `PROT_READ`. Never for a program that
+    /// has not said that it knows this.
+    pub read_only: bool,
 }
 
 /// Why the agent said no.
@@ -127,6 +136,8 @@ pub enum Reason {
     Version,
     /// The agent's own trouble, or a reason of a later release.
     Internal,
+    /// This pod may not attach to the region.
+    Forbidden,
 }
 
 /// The agent's no, with its sentence for people.
@@ -159,18 +170,13 @@ impl fmt::Debug for Refusal {
 }
 
 /// Why a packet is not the reply that should come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// Another protocol.
-    #[error("what listens at the socket does not speak the attach protocol")]
     Foreign,
     /// Another version.
-    #[error("the agent speaks version {0} of the attach protocol, and this library version {VERSION}")]
     Version(u16),
     /// A kind or a length that the protocol does not have.
-    #[error(
-        "the agent sent a packet of kind {kind} and {length} bytes, which the attach protocol does not have"
-    )]
     Shape {
         /// Its kind.
         kind: u16,
@@ -178,11 +184,35 @@ pub enum WireError {
         length: usize,
     },
     /// A packet at the wrong time, or without its descriptors.
-    #[error("the agent sent a packet that the attach protocol does not have at this point")]
     Unexpected,
     /// Numbers that cannot be a region's.
-    #[error("the agent described a region with an impossible size, page size or number of userfaultfds")]
     Region,
+}
+
+impl core::error::Error for WireError {}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Foreign => {
+                f.write_str("what listens at the socket does not speak the attach protocol")
+            }
+            WireError::Version(theirs) => write!(
+                f,
+                "the agent speaks version {theirs} of the attach protocol, and this library version {VERSION}"
+            ),
+            WireError::Shape { kind, length } => write!(
+                f,
+                "the agent sent a packet of kind {kind} and {length} bytes, which the attach protocol does not have"
+            ),
+            WireError::Unexpected => {
+                f.write_str("the agent sent a packet that the attach protocol does not have at this point")
+            }
+            WireError::Region => f.write_str(
+                "the agent described a region with an impossible size, page size or number of userfaultfds",
+            ),
+        }
+    }
 }
 
 impl Reply {
@@ -205,6 +235,7 @@ impl Reply {
                 page_size: u64_at(packet, 16),
                 userfaultfds: u32_at(packet, 24),
                 attachment: u64_at(packet, 32),
+                read_only: u32_at(packet, 28) & READ_ONLY != 0,
             })),
             (REFUSE, PACKET_MAX) => Ok(Reply::Refuse(decode_refusal(packet))),
             (OK, HEADER) => Ok(Reply::Ok),
@@ -220,6 +251,7 @@ fn decode_refusal(packet: &[u8]) -> Refusal {
         3 => Reason::BadRequest,
         4 => Reason::TooMany,
         5 => Reason::Version,
+        7 => Reason::Forbidden,
         _ => Reason::Internal,
     };
     let mut text = [0; TEXT_MAX];
@@ -262,7 +294,7 @@ mod tests {
         let name = RegionName::new(b"team/table").unwrap();
         let hello = encoded(Request::Hello(&name));
         assert_eq!(hello.len(), 272);
-        assert_eq!(hello[..26], *b"PMSH\x01\0\x01\0\0\0\0\0\x0a\0\0\0team/table");
+        assert_eq!(hello[..26], *b"PMSH\x01\0\x01\0\x01\0\0\0\x0a\0\0\0team/table");
         assert!(hello[26..].iter().all(|byte| *byte == 0));
 
         assert_eq!(encoded(Request::Bind), *b"PMSH\x01\0\x04\0");
@@ -283,8 +315,19 @@ mod tests {
         welcome[17] = 0x20;
         welcome[24] = 3;
         welcome[39] = 1;
-        let expected = Welcome { size: 0x1000, page_size: 0x2000, userfaultfds: 3, attachment: 1 << 56 };
+        let expected = Welcome {
+            size: 0x1000,
+            page_size: 0x2000,
+            userfaultfds: 3,
+            attachment: 1 << 56,
+            read_only: false,
+        };
         assert_eq!(Reply::decode(&welcome), Ok(Reply::Welcome(expected)));
+        // Bit 0 counts, whatever else a later agent sets.
+        for (flags, read_only) in [(1, true), (0xfe, false), (0xff, true)] {
+            welcome[28] = flags;
+            assert_eq!(Reply::decode(&welcome), Ok(Reply::Welcome(Welcome { read_only, ..expected })));
+        }
         assert_eq!(Reply::decode(&reply(7, 8)), Ok(Reply::Ok));
     }
 

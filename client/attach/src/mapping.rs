@@ -16,7 +16,9 @@ pub enum Place {
     Over(usize),
 }
 
-/// Maps `length` bytes of the region file from `offset` on, both multiples of the region's page size.
+/// Maps `length` bytes of the region file from `offset` on, both multiples of the region's page size. A read-only
+/// attachment's are mapped private: its descriptor cannot be written to, and of such a file the kernel serves faults of
+/// private mappings only. As long as nobody writes, they show what all others see.
 ///
 /// Until the agent serves the mapping's faults nobody can touch it, for it is made without access: neither another
 /// thread, nor the kernel on behalf of `mlockall(MCL_FUTURE)`, can make the region file grow zero pages that no other
@@ -28,7 +30,7 @@ pub enum Place {
 ///
 /// # Errors
 ///
-/// The kernel or the agent refuses; then nothing is mapped there.
+/// The kernel or the agent refuses, or a read-only attachment is to be mapped for writing; then nothing is mapped there.
 pub unsafe fn place(
     attachment: &Attachment,
     place: Place,
@@ -36,12 +38,17 @@ pub unsafe fn place(
     offset: u64,
     protection: i32,
 ) -> Result<usize, Error> {
+    let sharing = match attachment.read_only() {
+        true if protection & libc::PROT_WRITE != 0 => return Err(Error::ReadOnly),
+        true => libc::MAP_PRIVATE,
+        false => libc::MAP_SHARED,
+    };
     let (wish, fixed) = match place {
         Place::Near(address) => (address, 0),
         Place::Free(address) => (address, libc::MAP_FIXED_NOREPLACE),
         Place::Over(address) => (address, libc::MAP_FIXED),
     };
-    let flags = libc::MAP_SHARED | fixed;
+    let flags = sharing | fixed;
     // SAFETY: only `Place::Over` replaces anything, and for that the caller answers.
     let address = unsafe { sys::mmap(wish, length, libc::PROT_NONE, flags, attachment.file().raw(), offset) }
         .map_err(Error::Mapping)?;

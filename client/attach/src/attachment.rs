@@ -61,6 +61,12 @@ impl Attachment {
         &self.welcome
     }
 
+    /// Whether the program may only read: the region file is then to be mapped private, and never for writing.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.welcome.read_only
+    }
+
     /// Bytes of a page of the region.
     #[must_use]
     pub fn page_size(&self) -> usize {
@@ -188,7 +194,7 @@ fn expect_ok(packet: &Packet) -> Result<(), Error> {
 
 /// Later arithmetic relies on these bounds.
 fn checked(welcome: Welcome) -> Result<Welcome, Error> {
-    let Welcome { size, page_size, userfaultfds, attachment: _ } = welcome;
+    let Welcome { size, page_size, userfaultfds, attachment: _, read_only: _ } = welcome;
     let sound = page_size.is_power_of_two()
         && PAGE_SIZES.contains(&page_size)
         && size > 0
@@ -220,7 +226,8 @@ mod tests {
 
     #[test]
     fn an_impossible_region_is_refused() {
-        let sound = Welcome { size: 1 << 20, page_size: 4096, userfaultfds: 2, attachment: 1 };
+        let sound =
+            Welcome { size: 1 << 20, page_size: 4096, userfaultfds: 2, attachment: 1, read_only: false };
         assert_eq!(checked(sound), Ok(sound));
         for strange in [
             Welcome { size: 0, ..sound },
