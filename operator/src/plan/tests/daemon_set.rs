@@ -63,6 +63,27 @@ fn the_memory_that_is_lent_comes_on_top_of_requests_and_limits() {
 }
 
 #[test]
+fn another_agent_starts_beside_the_one_that_runs_where_there_is_room() {
+    let rolling = |surge: Option<u16>, away: u16| match surge {
+        Some(surge) => json!({ "maxSurge": surge, "maxUnavailable": away }),
+        None => json!({ "maxUnavailable": away }),
+    };
+    for (spec, expected) in [
+        (json!({}), rolling(Some(1), 0)),
+        (json!({ "updateStrategy": { "maxSurge": 3 } }), rolling(Some(3), 0)),
+        (json!({ "updateStrategy": { "maxUnavailable": 2 } }), rolling(None, 2)),
+        (json!({ "hostNetwork": true }), rolling(None, 1)),
+    ] {
+        let mut spec = spec;
+        spec["memory"] = "1Gi".into();
+        let strategy = &daemon_set(spec.clone()).unwrap()["spec"]["updateStrategy"];
+        assert_eq!(strategy, &json!({ "type": "RollingUpdate", "rollingUpdate": expected }), "{spec}");
+    }
+    let alone = json!({ "memory": "1Gi", "updateStrategy": { "type": "OnDelete" } });
+    assert_eq!(daemon_set(alone).unwrap()["spec"]["updateStrategy"], json!({ "type": "OnDelete" }));
+}
+
+#[test]
 fn pods_are_what_agents_need() {
     let set = daemon_set(json!({
         "memory": "1Gi", "shards": 3, "hostNetwork": true, "logLevel": "Debug", "handOverSeconds": 60,
