@@ -9,6 +9,7 @@
 pub mod attach;
 pub mod config;
 pub mod control;
+pub mod csi;
 pub mod handover;
 pub mod http;
 pub mod instance;

@@ -57,3 +57,9 @@ pub struct OpenVolume {
 
 /// All volumes of the node, by id, as they come and go.
 pub type Volumes = watch::Receiver<Arc<BTreeMap<String, OpenVolume>>>;
+
+/// Of a node that has no volumes, as without Kubernetes.
+#[must_use]
+pub fn none() -> Volumes {
+    watch::channel(Arc::default()).1
+}
