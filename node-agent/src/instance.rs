@@ -183,12 +183,6 @@ impl Dirs {
         self.held_bytes
     }
 
-    /// The runtime directory.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Where programs attach.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -77,9 +77,9 @@ impl StartUp<'_> {
         self.pages.standing.send_replace(Standing::Waiting(standing.into()));
         let id = self.api.wait_for_id(&self.identity.name, &self.own).await;
         // What can go wrong here does, as long as the other one serves.
-        self.csi_settings().as_ref().map_or(Ok(()), csi::check)?;
+        self.csi_settings(&self.args.dir).as_ref().map_or(Ok(()), csi::check)?;
         let (dirs, before) = take_over(self.args, self.begun_nanos).await?;
-        let csi = self.start_csi()?;
+        let csi = self.start_csi(&dirs)?;
         let incarnation = life(&self.args.memory_dir)?;
         let mut cluster = self.cluster(incarnation);
         (cluster.preflight, cluster.held_bytes) = (findings, dirs.held_bytes());
@@ -107,7 +107,7 @@ impl StartUp<'_> {
             );
         }
         // Pods come and go, whether the agent has its number already or not.
-        let csi = self.start_csi()?;
+        let csi = self.start_csi(&dirs)?;
         cluster.stand(self.pages, Stage::WaitingForId);
         declared(&mut uid).await;
         let id = self.api.wait_for_id(&self.identity.name, &self.own).await;
@@ -116,17 +116,17 @@ impl StartUp<'_> {
         Ok(Ready { dirs, before, cluster, incarnation, id, csi })
     }
 
-    fn csi_settings(&self) -> Option<csi::Settings> {
-        let RunArgs { kubelet_dir, dir, library, .. } = self.args;
-        let (node, dir, library) = (self.identity.name.clone(), dir.clone(), library.clone());
+    fn csi_settings(&self, dir: &Path) -> Option<csi::Settings> {
+        let RunArgs { kubelet_dir, library, .. } = self.args;
+        let (node, dir, library) = (self.identity.name.clone(), dir.into(), library.clone());
         kubelet_dir.clone().map(|kubelet_dir| csi::Settings { node, kubelet_dir, dir, library })
     }
 
     /// Opens the volumes of the node's pods. The directories must be this agent's.
-    fn start_csi(&self) -> Result<Option<Csi>> {
+    fn start_csi(&self, dirs: &Dirs) -> Result<Option<Csi>> {
         let standing = self.pages.standing.subscribe();
         let serving = move || matches!(&*standing.borrow(), Standing::Serving(_));
-        Ok(self.csi_settings().map(|settings| Csi::start(&settings, serving)).transpose()?)
+        Ok(self.csi_settings(dirs.dir()).map(|settings| Csi::start(&settings, serving)).transpose()?)
     }
 
     fn cluster(&self, incarnation: Incarnation) -> Cluster {

@@ -28,6 +28,7 @@ use library::Library;
 use proto::csi::identity_server::IdentityServer;
 use proto::csi::node_server::NodeServer;
 use services::{Identity, Node};
+use socket::SocketFile;
 use store::Store;
 
 /// Name of the driver.
@@ -49,6 +50,16 @@ pub struct Settings {
     pub dir: PathBuf,
     /// The preload library that pods get.
     pub library: PathBuf,
+}
+
+impl Settings {
+    fn pods_dir(&self) -> PathBuf {
+        self.kubelet_dir.join("pods")
+    }
+
+    fn registry(&self) -> PathBuf {
+        self.kubelet_dir.join("plugins_registry")
+    }
 }
 
 /// Why the driver cannot run.
@@ -96,9 +107,28 @@ pub enum CsiError {
 /// The running driver. Dropped, it ends, and its sockets go; volumes stay for the next process of the agent.
 #[derive(Debug)]
 pub struct Csi {
-    volumes: Volumes,
-    endpoint: PathBuf,
+    store: Arc<Store>,
+    endpoint: SocketFile,
     tasks: JoinSet<&'static str>,
+}
+
+impl Drop for Csi {
+    fn drop(&mut self) {
+        // A request that is being worked on would go on in its thread, while the next process of the agent has the volumes.
+        self.store.close();
+    }
+}
+
+/// Looks whether the driver could run, before anything depends on it.
+///
+/// # Errors
+/// What the kubelet should have made is not there, or the library is not.
+pub fn check(settings: &Settings) -> Result<(), CsiError> {
+    for dir in [settings.pods_dir(), settings.registry()] {
+        fs::read_dir(&dir).map_err(|source| CsiError::NoKubelet { dir, source })?;
+    }
+    let path = settings.library.clone();
+    fs::File::open(&path).map(drop).map_err(|source| CsiError::Library { path, source })
 }
 
 impl Csi {
@@ -111,67 +141,59 @@ impl Csi {
         settings: &Settings,
         ready: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<Csi, CsiError> {
+        check(settings)?;
         let Settings { node, kubelet_dir, dir, library } = settings;
-        let pods_dir = kubelet_dir.join("pods");
-        let registry = kubelet_dir.join("plugins_registry");
-        for dir in [&pods_dir, &registry] {
-            fs::read_dir(dir).map_err(|source| CsiError::NoKubelet { dir: dir.clone(), source })?;
-        }
         let placed = Library::place(library, &dir.join("library"));
         let placed = placed.map_err(|source| CsiError::Library { path: library.clone(), source })?;
         let volumes_dir = dir.join("volumes");
-        let store = Store::open(&volumes_dir, placed, &pods_dir);
+        let store = Store::open(&volumes_dir, placed, &settings.pods_dir());
         let store = Arc::new(store.map_err(|source| CsiError::Volumes { dir: volumes_dir, source })?);
-        let volumes = store.volumes();
-        let open = volumes.borrow().len();
 
         let plugin = kubelet_dir.join("plugins").join(DRIVER);
         let listening = fs::create_dir_all(&plugin)
             .and_then(|()| socket::remove_stale(&plugin))
             .and_then(|_living| socket::listen(&plugin));
-        let (listener, file) =
+        let (listener, endpoint) =
             listening.map_err(|source| CsiError::Listen { dir: plugin.clone(), source })?;
-        let endpoint = file.path().to_owned();
-        info!(endpoint = %endpoint.display(), volumes = open, "pods can have volumes");
+        let open = store.volumes().borrow().len();
+        info!(endpoint = %endpoint.path().display(), volumes = open, "pods can have volumes");
 
-        let node = NodeServer::new(Node { name: node.clone(), pods_dir, store });
-        let identity = IdentityServer::new(Identity { ready: Arc::new(ready) });
+        let node = Node { name: node.clone(), pods_dir: settings.pods_dir(), store: Arc::downgrade(&store) };
+        let identity = Identity { ready: Arc::new(ready) };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let served = Server::builder()
                 .concurrency_limit_per_connection(CONCURRENT_MAX)
-                .add_service(identity.max_decoding_message_size(REQUEST_BYTES_MAX))
-                .add_service(node.max_decoding_message_size(REQUEST_BYTES_MAX))
+                .add_service(IdentityServer::new(identity).max_decoding_message_size(REQUEST_BYTES_MAX))
+                .add_service(NodeServer::new(node).max_decoding_message_size(REQUEST_BYTES_MAX))
                 .serve_with_incoming(socket::incoming(listener))
                 .await;
-            // It is there as long as somebody serves it.
-            drop(file);
             if let Err(error) = served {
                 warn!(%error, "cannot serve the kubelet any more");
             }
             "the CSI services"
         });
-        let told = endpoint.clone();
+        let (registry, path) = (settings.registry(), endpoint.path().to_owned());
         tasks.spawn(async move {
-            match registration::register(&registry, &told).await {
+            match registration::register(&registry, &path).await {
                 Ok(never) => match never {},
                 Err(error) => warn!(dir = %registry.display(), %error, "cannot register with the kubelet"),
             }
             "the registration with the kubelet"
         });
-        Ok(Csi { volumes, endpoint, tasks })
+        Ok(Csi { store, endpoint, tasks })
     }
 
     /// The node's volumes, as they come and go.
     #[must_use]
     pub fn volumes(&self) -> Volumes {
-        self.volumes.clone()
+        self.store.volumes()
     }
 
     /// Where the kubelet calls.
     #[must_use]
     pub fn endpoint(&self) -> &Path {
-        &self.endpoint
+        self.endpoint.path()
     }
 
     /// Runs until a part of it fails.

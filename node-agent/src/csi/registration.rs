@@ -24,6 +24,8 @@ use super::{DRIVER, socket};
 
 /// How often to look whether the agent before has gone.
 const OTHERS_EVERY: Duration = Duration::from_millis(250);
+/// Time in which the kubelet takes note that a socket is gone: it looks every second.
+const KUBELET_LOOKS: Duration = Duration::from_secs(2);
 /// How often to look whether our socket is still there.
 const OWN_EVERY: Duration = Duration::from_secs(5);
 /// Before coming again, at first and at most.
@@ -72,8 +74,13 @@ impl registration_server::Registration for Registration {
 pub(super) async fn register(registry: &Path, endpoint: &Path) -> io::Result<Infallible> {
     let (mut again, mut refused) = (AGAIN_MIN, false);
     loop {
+        let mut waited = false;
         while socket::remove_stale(registry)? > 0 {
+            waited = true;
             sleep(OTHERS_EVERY).await;
+        }
+        if waited {
+            sleep(KUBELET_LOOKS).await;
         }
         let (listener, file) = socket::listen(registry)?;
         let (told, mut news) = mpsc::channel(4);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tonic::{Request as Call, Response, Status};
 use tracing::warn;
@@ -52,7 +52,8 @@ pub(super) struct Node {
     pub(super) name: String,
     /// Where the kubelet has its pods' directories.
     pub(super) pods_dir: PathBuf,
-    pub(super) store: Arc<Store>,
+    /// Connections are served beyond the end of the driver, and must not keep its volumes.
+    pub(super) store: Weak<Store>,
 }
 
 #[tonic::async_trait]
@@ -134,7 +135,7 @@ impl Node {
         &self,
         work: impl FnOnce(&Store) -> Result<(), PublishError> + Send + 'static,
     ) -> Result<(), Status> {
-        let store = Arc::clone(&self.store);
+        let store = self.store.upgrade().ok_or_else(|| refusal(PublishError::Closed))?;
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.map_err(|error| Status::internal(format!("the agent's own mistake: {error}")))?.map_err(refusal)
     }
@@ -144,6 +145,7 @@ fn refusal(error: PublishError) -> Status {
     let text = error.to_string();
     match error {
         PublishError::Other { .. } => Status::already_exists(text),
+        PublishError::Closed => Status::unavailable(text),
         PublishError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             Status::resource_exhausted(format!("{text}; make room in the agent's --dir"))
         }

@@ -14,10 +14,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use super::DRIVER;
+use super::hash;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 16;
+/// How names of agents' sockets begin and end.
+const PREFIX: &str = "pagemesh-";
 const SUFFIX: &str = ".sock";
 
 /// A socket's file, removed when this is dropped.
@@ -39,10 +41,12 @@ impl Drop for SocketFile {
 /// Makes a socket for root alone, under a new name in `dir`. Must be called within a runtime.
 pub(super) fn listen(dir: &Path) -> io::Result<(UnixListener, SocketFile)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Numbers of processes come again, times do not.
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{DRIVER}-{:x}-{time:x}-{number}{SUFFIX}", std::process::id());
+    // Numbers of processes come again, times do not. Short, since there is room for 107 bytes of a socket's path, and some
+    // kubelets have long ones.
+    let unique = hash(format!("{} {time} {number}", std::process::id()).as_bytes());
+    let name = format!("{PREFIX}{}{SUFFIX}", &unique[..12]);
     // The kubelet overlooks hidden files. The socket gets its name when it listens: before, it would look like one that nobody
     // listens to.
     let hidden = SocketFile(dir.join(format!(".{name}")));
@@ -61,7 +65,7 @@ pub(super) fn remove_stale(dir: &Path) -> io::Result<usize> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let is_ours = name.to_str().is_some_and(|name| name.starts_with(DRIVER) && name.ends_with(SUFFIX));
+        let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
         if !is_ours {
             continue;
         }

@@ -46,6 +46,9 @@ pub(super) enum PublishError {
         /// In which way it is another one.
         difference: String,
     },
+    /// Another process of the agent has the volumes by now.
+    #[error("this agent hands over to another one: ask that one in a moment")]
+    Closed,
     /// A socket cannot be made.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -77,8 +80,8 @@ impl<T> Trying<T> for io::Result<T> {
 pub(super) struct Store {
     dir: PathBuf,
     library: Library,
-    /// Where each is mounted. Who works on a volume has the lock: they are quick.
-    targets: Mutex<BTreeMap<String, PathBuf>>,
+    /// Where each is mounted, until the store is closed. Who works on a volume has the lock: that is quick.
+    targets: Mutex<Option<BTreeMap<String, PathBuf>>>,
     open: watch::Sender<Arc<BTreeMap<String, OpenVolume>>>,
 }
 
@@ -90,7 +93,7 @@ impl Store {
         let store = Store {
             dir: dir.into(),
             library,
-            targets: Mutex::default(),
+            targets: Mutex::new(Some(BTreeMap::new())),
             open: watch::Sender::new(Arc::default()),
         };
         for entry in fs::read_dir(dir)? {
@@ -127,7 +130,9 @@ impl Store {
         }
         self.library.link(&dir).trying("put the library into", &dir)?;
         let listener = Arc::new(attach::listen(&dir.join(SOCKET), SOCKET_MODE)?);
-        self.targets().insert(volume.id.clone(), target);
+        if let Some(targets) = &mut *self.targets() {
+            targets.insert(volume.id.clone(), target);
+        }
         self.insert(OpenVolume { volume: Arc::new(volume), listener });
         Ok(())
     }
@@ -157,9 +162,15 @@ impl Store {
         self.open.subscribe()
     }
 
+    /// Leaves all volumes to another process of the agent. What is being done is done when this returns, and nothing follows.
+    pub(super) fn close(&self) {
+        *self.targets() = None;
+    }
+
     /// Makes a volume, unless it is there, and mounts it, unless it is.
     pub(super) fn publish(&self, request: Request) -> Result<(), PublishError> {
         let mut targets = self.targets();
+        let targets = targets.as_mut().ok_or(PublishError::Closed)?;
         let Request { id, target, pod, regions } = request;
         let (note, dir) = self.paths(&id);
         let wanted = Note { volume: Volume { id, dir, pod, regions }, target };
@@ -173,7 +184,7 @@ impl Store {
         }
         let draft = Draft { note: &note, dir: &wanted.volume.dir, target: &wanted.target };
         let listener = self.make(&wanted, &note)?;
-        std::mem::forget(draft);
+        draft.keep();
         info!(
             volume = wanted.volume.id,
             namespace = wanted.volume.pod.namespace,
@@ -198,6 +209,7 @@ impl Store {
     /// Takes a volume away, as far as it is there. One that is published somewhere else stays.
     pub(super) fn unpublish(&self, id: &str, target: &Path) -> Result<(), PublishError> {
         let mut targets = self.targets();
+        let targets = targets.as_mut().ok_or(PublishError::Closed)?;
         remove_target(target).trying("unmount", target)?;
         match targets.get(id) {
             Some(there) if there == target => {}
@@ -217,7 +229,7 @@ impl Store {
         self.open.send_modify(|all| drop(Arc::make_mut(all).insert(open.volume.id.clone(), open)));
     }
 
-    fn targets(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
+    fn targets(&self) -> MutexGuard<'_, Option<BTreeMap<String, PathBuf>>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -236,13 +248,19 @@ struct Draft<'a> {
     target: &'a Path,
 }
 
+impl Draft<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        let undone = remove_target(self.target)
-            .and_then(|()| remove_note(self.note))
-            .and_then(|()| remove_dir(self.dir));
-        if let Err(error) = undone {
-            warn!(target = %self.target.display(), %error, "cannot take away a volume that could not be made");
+        // Each by itself: what is in the way of the mount may be what is wrong.
+        for undone in [remove_target(self.target), remove_note(self.note), remove_dir(self.dir)] {
+            if let Err(error) = undone {
+                warn!(target = %self.target.display(), %error, "of a volume that could not be made, something is left");
+            }
         }
     }
 }
