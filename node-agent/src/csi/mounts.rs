@@ -5,8 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
+
+use crate::detached_mount::DetachedMount;
 
 /// Mounts one on the other that are taken away before something is wrong.
 const STACKED_MAX: usize = 64;
@@ -14,13 +16,11 @@ const STACKED_MAX: usize = 64;
 /// Mounts `dir` on the directory `target`. What else is mounted there goes.
 pub(super) fn bind(dir: &Path, target: &Path) -> io::Result<()> {
     unmount(target)?;
-    mount(Some(dir), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    // The kernel takes flags of a bind mount in a second step only. Those of the directory's file system do not carry over:
-    // many distributions forbid programs in /run, and the library is one.
-    let flags =
-        MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?;
-    Ok(())
+    let mount = DetachedMount::of(dir)?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    // Many distributions forbid programs in /run, and the library is one.
+    mount.change(set, libc::MOUNT_ATTR_NOEXEC)?;
+    mount.put_on(target)
 }
 
 /// Whether `dir` is mounted on `target` as [`bind`] does it.

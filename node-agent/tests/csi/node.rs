@@ -68,6 +68,15 @@ impl Node {
             fs::create_dir_all(kubelet_dir.join(name)).expect("/dev/shm can be written to");
         }
         fs::create_dir(&run).expect("it can");
+        // The agent sees the kubelet's directory as its container does, and the kubelet sees what the agent mounts there, as it
+        // was when the agent mounted it.
+        let host = dir.join("host");
+        fs::create_dir(&host).expect("it can");
+        let bind =
+            |from: &Path, to: &Path| mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+        bind(&kubelet_dir, &host).expect("it can be mounted on");
+        mount(None::<&str>, &host, None::<&str>, MsFlags::MS_SHARED, None::<&str>).expect("it is our own");
+        bind(&host, &kubelet_dir).expect("it can be mounted on");
         // As /run is on Debian and Ubuntu.
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("run"), &run, Some("tmpfs"), flags, None::<&str>).expect("it can be mounted on");
@@ -88,6 +97,12 @@ impl Node {
 
     pub(crate) fn registry(&self) -> PathBuf {
         self.settings.kubelet_dir.join("plugins_registry")
+    }
+
+    /// Where the kubelet has what a pod is to get.
+    pub(crate) fn on_the_host(&self, pod: &Pod) -> PathBuf {
+        let target = pod.target.strip_prefix(&self.settings.kubelet_dir).expect("it is the kubelet's");
+        self.dir.join("host").join(target)
     }
 
     /// Where the agent keeps volumes.

@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pagemesh_agent::csi::Csi;
 use pagemesh_agent::csi::proto::pluginregistration::registration_client::RegistrationClient;
@@ -19,7 +19,7 @@ async fn next_socket(node: &Node, known: &[&PathBuf]) -> PathBuf {
 }
 
 /// Asks as the kubelet does.
-async fn ask(socket: &PathBuf) -> (RegistrationClient<Channel>, PluginInfo) {
+async fn ask(socket: &Path) -> (RegistrationClient<Channel>, PluginInfo) {
     let mut client = RegistrationClient::new(connect(socket).await);
     let info = client.get_info(InfoRequest {}).await.unwrap().into_inner();
     (client, info)

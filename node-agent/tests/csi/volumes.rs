@@ -57,7 +57,7 @@ fn a_volume_is_published_once_however_often_it_is_asked_for() {
         for _ in 0..2 {
             kubelet.publish(pod.publish()).await.unwrap();
             assert_eq!(names(&pod.target), ["agent.sock", LIBRARY]);
-            assert_eq!(mounts_on(&pod.target), 1);
+            assert_eq!((mounts_on(&pod.target), mounts_on(&node.on_the_host(&pod))), (1, 1));
             attaches(&csi, &pod);
         }
         let volumes = csi.volumes();
@@ -85,6 +85,7 @@ fn a_volume_is_published_once_however_often_it_is_asked_for() {
         for _ in 0..2 {
             kubelet.unpublish(pod.unpublish()).await.unwrap();
             assert!(!pod.target.exists() && pod.target.parent().unwrap().exists());
+            assert_eq!((mounts_on(&pod.target), mounts_on(&node.on_the_host(&pod))), (0, 0));
             assert!(volumes.borrow().is_empty());
             assert!(node.kept().is_empty());
         }
@@ -99,15 +100,17 @@ fn what_a_pod_gets_it_can_use_but_not_change() {
         let (pod, other) = (node.pod("a1"), node.pod("a2"));
         kubelet.publish(pod.publish()).await.unwrap();
         kubelet.publish(other.publish()).await.unwrap();
-        let flags = statvfs(&pod.target).unwrap().flags();
+        // As its containers get it.
+        let there = node.on_the_host(&pod);
+        let flags = statvfs(&there).unwrap().flags();
         let only_read = FsFlags::ST_RDONLY | FsFlags::ST_NOSUID | FsFlags::ST_NODEV;
         assert!(flags.contains(only_read) && !flags.contains(FsFlags::ST_NOEXEC), "{flags:?}");
-        let denied = fs::write(pod.target.join("mine"), "").unwrap_err();
+        let denied = fs::write(there.join("mine"), "").unwrap_err();
         assert_eq!(denied.raw_os_error(), Some(libc::EROFS));
-        let denied = fs::remove_file(pod.target.join("agent.sock")).unwrap_err();
+        let denied = fs::remove_file(there.join("agent.sock")).unwrap_err();
         assert_eq!(denied.raw_os_error(), Some(libc::EROFS));
         // Whatever user its programs run as.
-        let mode = |name: &str| fs::metadata(pod.target.join(name)).unwrap().permissions().mode() & 0o7777;
+        let mode = |name: &str| fs::metadata(there.join(name)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(""), mode("agent.sock"), mode(LIBRARY)), (0o755, 0o666, 0o444));
         // The loader maps it to run it, though where the agent keeps it that is forbidden.
         let len = NonZeroUsize::new(11).unwrap();
@@ -118,7 +121,7 @@ fn what_a_pod_gets_it_can_use_but_not_change() {
         };
         let kept = csi.volumes().borrow()[&pod.id].volume.dir.join(LIBRARY);
         assert_eq!(map(&kept), Some(Errno::EPERM));
-        assert_eq!(map(&pod.target.join(LIBRARY)), None);
+        assert_eq!(map(&there.join(LIBRARY)), None);
         // One file serves all pods, and no pod sees what is another's, or the agent's.
         let inode = |pod: &Pod| fs::metadata(pod.target.join(LIBRARY)).unwrap().ino();
         assert_eq!(inode(&pod), inode(&other));

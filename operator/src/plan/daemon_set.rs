@@ -187,15 +187,18 @@ struct Directory {
     path: String,
     /// What an agent mounts there, the node and its pods see.
     mounts: bool,
+    /// The kubelet makes it. Where it is not, the kubelet is somewhere else, and its Events about the pod say so.
+    kubelets: bool,
 }
 
 fn directories(run: &AgentsRun) -> Vec<Directory> {
-    let mut directories = vec![Directory { name: "run", path: RUN_DIR.to_owned(), mounts: true }];
+    let directory = |name, path, mounts, kubelets| Directory { name, path, mounts, kubelets };
+    let mut directories = vec![directory("run", RUN_DIR.to_owned(), true, false)];
     if let Some(kubelet) = &run.kubelet_dir {
         directories.extend([
-            Directory { name: "pods", path: format!("{kubelet}/pods"), mounts: true },
-            Directory { name: "plugin", path: format!("{kubelet}/plugins/{CSI_DRIVER}"), mounts: false },
-            Directory { name: "registry", path: format!("{kubelet}/plugins_registry"), mounts: false },
+            directory("pods", format!("{kubelet}/pods"), true, true),
+            directory("plugin", format!("{kubelet}/plugins/{CSI_DRIVER}"), false, false),
+            directory("registry", format!("{kubelet}/plugins_registry"), false, true),
         ]);
     }
     directories
@@ -207,7 +210,7 @@ impl Directory {
             name: self.name.into(),
             host_path: Some(HostPathVolumeSource {
                 path: self.path,
-                type_: Some("DirectoryOrCreate".into()),
+                type_: Some(if self.kubelets { "Directory" } else { "DirectoryOrCreate" }.into()),
             }),
             ..Volume::default()
         }

@@ -108,7 +108,7 @@ fn pods_are_what_agents_need() {
 #[test]
 fn agents_see_what_they_need_of_the_kubelet_and_nothing_else() {
     let spec = || serde_json::from_value(json!({ "memory": "1Gi" })).unwrap();
-    let seen = |set: &Value| -> Vec<(String, bool)> {
+    let seen = |set: &Value| -> Vec<(String, bool, bool)> {
         let mounts = container(set)["volumeMounts"].as_array().unwrap();
         let volumes = set["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
         assert_eq!(mounts.len(), volumes.len());
@@ -117,20 +117,20 @@ fn agents_see_what_they_need_of_the_kubelet_and_nothing_else() {
             // The kubelet names paths, and they must mean the same to the agent.
             assert_eq!(mount["mountPath"], volume["hostPath"]["path"]);
             let path = mount["mountPath"].as_str().unwrap().to_owned();
-            (path, mount["mountPropagation"] == "Bidirectional")
+            (path, mount["mountPropagation"] == "Bidirectional", volume["hostPath"]["type"] == "Directory")
         });
         pairs.collect()
     };
-    let own = ("/run/pagemesh".to_owned(), true);
+    let own = ("/run/pagemesh".to_owned(), true, false);
     let set = daemon_set_of(spec(), None).unwrap();
     assert_eq!(seen(&set), std::slice::from_ref(&own));
     assert!(!container(&set)["args"].to_string().contains("kubelet"));
     let set = daemon_set_of(spec(), Some("/k")).unwrap();
     let expected = [
         own,
-        ("/k/pods".to_owned(), true),
-        ("/k/plugins/csi.pagemesh.io".to_owned(), false),
-        ("/k/plugins_registry".to_owned(), false),
+        ("/k/pods".to_owned(), true, true),
+        ("/k/plugins/csi.pagemesh.io".to_owned(), false, false),
+        ("/k/plugins_registry".to_owned(), false, true),
     ];
     assert_eq!(seen(&set), expected);
 }
