@@ -10,7 +10,10 @@ const LABEL_BYTES_MAX: usize = 63;
 const SUBDOMAIN_BYTES_MAX: usize = 253;
 
 /// Checks that `name` is a DNS label (RFC 1123), as names of Regions and namespaces are.
-pub(crate) fn check_label(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, as the rest of a sentence.
+pub fn check_label(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty; give it a name".into());
     }

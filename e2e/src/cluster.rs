@@ -1,7 +1,7 @@
 //! The cluster under test, and the programs with which a user would touch it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -85,6 +85,14 @@ impl Cluster {
     /// A command on a node, which is a container of kind's.
     pub(crate) async fn on_node(&self, node: &str, command: &[&str]) -> Result<String> {
         self.run("docker", &[&["exec", node], command].concat()).await
+    }
+
+    /// Brings a program to a node, which is a container of kind's, and returns where it is there.
+    pub(crate) async fn bring(&self, node: &str, program: &Path, name: &str) -> Result<String> {
+        let there = format!("/usr/local/bin/{name}");
+        let here = program.to_str().context("the program's path is no text")?;
+        self.run("docker", &["cp", here, &format!("{node}:{there}")]).await?;
+        Ok(there)
     }
 
     /// Applies YAML or JSON by kubectl, in a namespace.

@@ -103,13 +103,18 @@ pub(crate) async fn label(cluster: &Cluster, node: &str, key: &str, value: Optio
     Ok(())
 }
 
-/// The command line under test, under its name as kubectl's plugin. It is beside the program of these tests.
+/// The command line under test, under its name as kubectl's plugin.
 pub(crate) fn plugin() -> Result<PathBuf> {
-    let plugin = std::env::current_exe()?.with_file_name("kubectl-pagemesh");
-    if !plugin.exists() {
-        bail!("{} is not there: run `make e2e`, which makes it", plugin.display());
+    beside("kubectl-pagemesh")
+}
+
+/// A program that `e2e/run` has put beside the one of these tests.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    if !program.exists() {
+        bail!("{} is not there: run `make e2e`, which makes it", program.display());
     }
-    Ok(plugin)
+    Ok(program)
 }
 
 /// The agent's pod of a node, if it has one.

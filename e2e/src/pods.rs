@@ -1,7 +1,4 @@
-//! Pods that run unmodified programs on a region.
-//!
-//! How a pod attaches without privilege is not part of this release: these mount the agent's directory of their node and
-//! preload the library themselves.
+//! Pods that run unmodified programs on a region. They have no privilege: a volume names the region, and brings the library.
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -15,36 +12,42 @@ use crate::wait::{EVENTUALLY, Seen, until};
 
 /// The image with the programs, unless `E2E_PROGRAM_IMAGE` names another one: see e2e/images.
 const IMAGE: &str = "pagemesh.test/program:e2e";
-/// Where the agents' socket is, on every node and in the pods.
-const AGENT_DIR: &str = "/run/pagemesh";
+/// Where a pod has its volume.
+const VOLUME: &str = "/run/pagemesh";
+
+/// The agents' CSI driver.
+pub(crate) const DRIVER: &str = "csi.pagemesh.io";
 
 /// The node that a pod is to run on, cordoned or not.
 pub(crate) struct On<'a>(pub(crate) &'a str);
 
 impl Scene {
-    fn pods(&self) -> Api<Pod> {
+    pub(crate) fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.cluster.client.clone(), &self.namespace)
     }
 
-    /// Starts a pod that runs a command under the preload library, as user 65534.
-    pub(crate) async fn start(&self, name: &str, on: On<'_>, command: &[&str]) -> Result<()> {
+    /// Starts a pod that runs a command under the preload library, as user 65534, with regions that are named as its volume does.
+    pub(crate) async fn start(&self, name: &str, on: On<'_>, regions: &str, command: &[&str]) -> Result<()> {
         let mut spec = json!({
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 10,
             "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}],
             "securityContext": {"runAsNonRoot": true, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": [{"name": "agent", "hostPath": {"path": AGENT_DIR, "type": "Directory"}}],
+            "volumes": [{
+                "name": "pagemesh",
+                "csi": {"driver": DRIVER, "readOnly": true, "volumeAttributes": {"regions": regions}},
+            }],
             "containers": [{
                 "name": "program",
                 "image": std::env::var("E2E_PROGRAM_IMAGE").unwrap_or_else(|_| IMAGE.into()),
                 "imagePullPolicy": "IfNotPresent",
                 "command": command,
                 "env": [
-                    {"name": "PAGEMESH_SOCKET", "value": format!("{AGENT_DIR}/agent.sock")},
-                    {"name": "LD_PRELOAD", "value": "/usr/lib/pagemesh/libpagemesh_preload.so"},
+                    {"name": "PAGEMESH_SOCKET", "value": format!("{VOLUME}/agent.sock")},
+                    {"name": "LD_PRELOAD", "value": format!("{VOLUME}/libpagemesh_preload.so")},
                 ],
-                "volumeMounts": [{"name": "agent", "mountPath": AGENT_DIR, "readOnly": true}],
+                "volumeMounts": [{"name": "pagemesh", "mountPath": VOLUME, "readOnly": true}],
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             }],
         });
@@ -54,8 +57,14 @@ impl Scene {
     }
 
     /// Runs a program in a pod to its end, and returns what it printed.
-    pub(crate) async fn run(&self, name: &str, on: On<'_>, command: &[&str]) -> Result<String> {
-        self.start(name, on, command).await?;
+    pub(crate) async fn run(
+        &self,
+        name: &str,
+        on: On<'_>,
+        regions: &str,
+        command: &[&str],
+    ) -> Result<String> {
+        self.start(name, on, regions, command).await?;
         self.finished(name).await
     }
 
@@ -85,9 +94,9 @@ impl Scene {
         count: usize,
     ) -> Result<Load<'_>> {
         let name = format!("load-{index}");
-        let region = format!("{}/{region}", self.namespace);
+        let path = format!("{}/{region}", self.namespace);
         let (index, count) = (index.to_string(), count.to_string());
-        self.start(&name, on, &["python3", "/programs/load.py", &region, &index, &count]).await?;
+        self.start(&name, on, region, &["python3", "/programs/load.py", &path, &index, &count]).await?;
         Ok(Load { scene: self, name })
     }
 }

@@ -48,7 +48,9 @@ impl Scene {
         if api.get_opt(&self.namespace).await?.is_some() {
             self.tear_down().await.context("of an earlier run")?;
         }
-        self.cluster.create(&api, json!({"metadata": {"name": self.namespace}})).await?;
+        // What programs of pagemesh need, every pod may have.
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        self.cluster.create(&api, json!({"metadata": {"name": self.namespace, "labels": labels}})).await?;
         // Pods cannot be made before their service account is.
         let accounts = Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(
             self.cluster.client.clone(),

@@ -16,12 +16,14 @@ use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
 use pagemesh_agent::journal::Recovered;
 use pagemesh_agent::kept::{self, CannotTakeUp, Kept, TakenUp};
+use pagemesh_agent::kubernetes::PodEvents;
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::{Before, Metrics};
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
 use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle, monotonic_nanos};
 use pagemesh_agent::uffd;
+use pagemesh_agent::volume::Volumes;
 use pagemesh_protocol::{Incarnation, Tuning};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -111,6 +113,15 @@ impl Pages {
     }
 }
 
+/// What an agent serves: regions, to its node and to its pods.
+pub(crate) struct Served {
+    pub(crate) objects: watch::Receiver<Arc<Objects>>,
+    /// By which pods attach.
+    pub(crate) volumes: Volumes,
+    /// By which they are told what is wrong.
+    pub(crate) events: PodEvents,
+}
+
 /// A serving agent.
 pub(crate) struct Agent {
     pub(crate) control: Arc<Control>,
@@ -126,14 +137,14 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts to serve `objects` and whatever follows on them.
+    /// Starts to serve what is there and whatever follows on it.
     pub(crate) async fn start(
         args: &RunArgs,
         dirs: &Dirs,
         pages: &Pages,
         me: Me,
         incarnation: Incarnation,
-        objects: watch::Receiver<Arc<Objects>>,
+        served: Served,
         before: Predecessor,
     ) -> Result<Agent> {
         let device = File::open(uffd::DEVICE).with_context(|| {
@@ -169,6 +180,8 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
+        // The door for pods takes the other two.
+        let Served { objects, volumes: _volumes, events: _events } = served;
         let server = Server::new(listener, device.into(), Arc::clone(&control), args.attachments, adopted)?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };

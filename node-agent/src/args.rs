@@ -1,13 +1,16 @@
 //! The command line.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use pagemesh_agent::attach::ATTACHMENTS_MAX;
 use pagemesh_agent::kubernetes::AgentIdentity;
 use pagemesh_crds::{AGENT_POOL_DEFAULT, Quantity};
 use tracing::level_filters::LevelFilter;
+
+/// Where the agent's image has the preload library.
+const LIBRARY: &str = "/usr/local/lib/pagemesh/libpagemesh_preload.so";
 
 /// The least that a node can lend.
 const MEMORY_MIN: u64 = 1 << 20;
@@ -76,6 +79,13 @@ pub(crate) struct RunArgs {
     /// brackets) where that is not the port of --listen.
     #[arg(long, value_name = "ADDR", requires = "kubernetes", value_parser = reachable)]
     advertise: Option<Advertise>,
+    /// On Kubernetes: root directory of this node's kubelet, by which pods get volumes of the CSI driver csi.pagemesh.io.
+    /// Without it there are none.
+    #[arg(long, value_name = "DIR", requires = "kubernetes", value_parser = absolute)]
+    pub(crate) kubelet_dir: Option<PathBuf>,
+    /// On Kubernetes: the preload library that pods get with their volumes.
+    #[arg(long, value_name = "PATH", default_value = LIBRARY)]
+    pub(crate) library: PathBuf,
     /// Runtime directory of this agent alone: agent.sock, and agent.json once it is up.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
@@ -102,7 +112,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = ATTACHMENTS_MAX,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
     pub(crate) attachments: usize,
-    /// Permissions of the attach socket, octal. Whoever may connect may use every region.
+    /// Permissions of the node's own attach socket, octal. Whoever may connect may use every region.
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = mode)]
     pub(crate) socket_mode: u32,
     /// Time that it may take at its end to hand its pages over and to leave its regions, in seconds.
@@ -171,6 +181,15 @@ fn memory(text: &str) -> Result<u64, String> {
         return Err("write at least 1Mi: regions live in it".into());
     }
     Ok(bytes)
+}
+
+/// The kubelet names paths below it, and they are compared.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if path.is_absolute() && !path.components().any(|part| part == Component::ParentDir) {
+        return Ok(path.components().collect());
+    }
+    Err("write an absolute path without `..`, such as /var/lib/kubelet".into())
 }
 
 fn nonempty(text: &str) -> Result<String, String> {
@@ -247,6 +266,10 @@ mod tests {
         let Source::Kubernetes { identity, advertise } = run.source() else { panic!("{run:?}") };
         assert_eq!((identity.name.as_str(), identity.pool.as_str()), ("n", "fast"));
         assert_eq!((advertise.port(), run.memory, run.hand_over), (7400, Some(1 << 30), 300));
+        assert_eq!((run.kubelet_dir, run.library), (None, LIBRARY.into()));
+        let text = format!("{ON_KUBERNETES} --advertise ::1 --kubelet-dir /var/lib//kubelet/");
+        let run = parse(&text).unwrap().run.unwrap();
+        assert_eq!(run.kubelet_dir, Some("/var/lib/kubelet".into()));
         for (alone, ip) in [("fd00::1", "fd00::1"), ("10.0.0.1", "10.0.0.1")] {
             let text = format!("{ON_KUBERNETES} --listen [::]:7401 --advertise {alone}");
             let run = parse(&text).unwrap().run.unwrap();
@@ -263,6 +286,9 @@ mod tests {
             format!("{ON_KUBERNETES} --advertise node-a"),
             format!("{} --advertise 10.0.0.1:7400", RUN.join(" ")),
             format!("{} --namespace s", RUN.join(" ")),
+            format!("{} --kubelet-dir /var/lib/kubelet", RUN.join(" ")),
+            format!("{ON_KUBERNETES} --advertise ::1 --kubelet-dir kubelet"),
+            format!("{ON_KUBERNETES} --advertise ::1 --kubelet-dir /var/lib/../kubelet"),
         ] {
             assert!(parse(&bad).is_err(), "{bad}");
         }

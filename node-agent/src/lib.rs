@@ -9,6 +9,8 @@
 pub mod attach;
 pub mod config;
 pub mod control;
+pub mod csi;
+mod detached_mount;
 pub mod handover;
 pub mod http;
 pub mod instance;

@@ -7,13 +7,15 @@ use anyhow::Result;
 use pagemesh_agent::config::{Me, Watch};
 use pagemesh_agent::http::Readiness;
 use pagemesh_agent::instance::Dirs;
+use pagemesh_agent::kubernetes::PodEvents;
 use pagemesh_agent::succession::{Door, Heir};
+use pagemesh_agent::volume;
 use pagemesh_protocol::AgentId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::agent::{Agent, Ending, Pages, Signals, life, shard_count};
+use crate::agent::{Agent, Ending, Pages, Served, Signals, life, shard_count};
 use crate::args::RunArgs;
 use crate::take_over::{Predecessor, take_over};
 
@@ -40,7 +42,8 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path, begun_nanos: u6
         warn!(http = %pages.address, "everyone who reaches this address can read the agent's status");
     }
     let life = life(&args.memory_dir)?;
-    let mut agent = Agent::start(args, &dirs, &pages, me, life, published, before).await?;
+    let served = Served { objects: published, volumes: volume::none(), events: PodEvents::nobody() };
+    let mut agent = Agent::start(args, &dirs, &pages, me, life, served, before).await?;
     agent.depend_on(source.run(publish));
     let door = Door::open(dirs.dir(), shard_count(args))?;
     let end = async {

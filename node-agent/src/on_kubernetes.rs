@@ -7,17 +7,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use pagemesh_agent::config::{Api, Life, Me, OwnAgent};
+use pagemesh_agent::csi::Csi;
 use pagemesh_agent::http::{Readiness, Standing};
 use pagemesh_agent::instance::Dirs;
-use pagemesh_agent::kubernetes::{AgentIdentity, Stage};
+use pagemesh_agent::kubernetes::{AgentIdentity, PodEvents, Stage};
 use pagemesh_agent::observe::look;
 use pagemesh_agent::succession::{Door, Heir};
+use pagemesh_agent::volume;
 use pagemesh_protocol::AgentId;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::agent::{Agent, Ending, Pages, Signals, shard_count, shown};
+use crate::agent::{Agent, Ending, Pages, Served, Signals, shard_count, shown};
 use crate::args::RunArgs;
 use crate::cluster::Cluster;
 use crate::goodbye::{Leaver, say_goodbye};
@@ -41,6 +43,7 @@ pub(crate) async fn run(
     )?;
     let pages = Pages::start(args, Readiness::Alone, "the agent is starting").await?;
     let api = Api::start(client.clone());
+    let events = PodEvents::start(client.clone(), &identity.name);
     let own = watch::Sender::new(OwnAgent { present: true, ..OwnAgent::default() });
     let identity_of = &identity;
     let mut start_up =
@@ -49,13 +52,18 @@ pub(crate) async fn run(
         ready = start_up.ready() => ready?,
         signal = signals.next() => return bye(signal),
     };
-    let Ready { dirs, before, mut cluster, incarnation, id } = ready;
+    let Ready { dirs, before, mut cluster, incarnation, id, csi } = ready;
     let api = start_up.api;
 
     let me = Me { name: identity.name.clone(), id: AgentId(id) };
     let in_force = api.in_force(me.clone());
     let (publish, published) = watch::channel(in_force.objects());
-    let mut agent = Agent::start(args, &dirs, &pages, me, incarnation, published, before).await?;
+    let volumes = csi.as_ref().map_or_else(volume::none, Csi::volumes);
+    let served = Served { objects: published, volumes, events };
+    let mut agent = Agent::start(args, &dirs, &pages, me, incarnation, served, before).await?;
+    if let Some(csi) = csi {
+        agent.depend_on(csi.run());
+    }
     agent.depend_on(api.run(identity.name.clone(), in_force, publish, cluster.own.clone()));
     cluster.stage = Stage::Serving;
 

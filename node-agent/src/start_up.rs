@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use kube::Client;
 use pagemesh_agent::config::{Api, OwnAgent};
+use pagemesh_agent::csi::{self, Csi};
 use pagemesh_agent::http::Standing;
 use pagemesh_agent::instance::{DirError, Dirs};
 use pagemesh_agent::kept;
@@ -45,6 +46,8 @@ pub(crate) struct Ready {
     pub(crate) cluster: Cluster,
     pub(crate) incarnation: Incarnation,
     pub(crate) id: u16,
+    /// Serves the kubelet, if the agent is told where that is.
+    pub(crate) csi: Option<Csi>,
 }
 
 /// The directories of the node.
@@ -73,11 +76,14 @@ impl StartUp<'_> {
         let standing = "an agent serves this node, and this one is about to take over from it";
         self.pages.standing.send_replace(Standing::Waiting(standing.into()));
         let id = self.api.wait_for_id(&self.identity.name, &self.own).await;
+        // What can go wrong here does, as long as the other one serves.
+        self.csi_settings(&self.args.dir).as_ref().map_or(Ok(()), csi::check)?;
         let (dirs, before) = take_over(self.args, self.begun_nanos).await?;
+        let csi = self.start_csi(&dirs)?;
         let incarnation = life(&self.args.memory_dir)?;
         let mut cluster = self.cluster(incarnation);
         (cluster.preflight, cluster.held_bytes) = (findings, dirs.held_bytes());
-        Ok(Ready { dirs, before, cluster, incarnation, id })
+        Ok(Ready { dirs, before, cluster, incarnation, id, csi })
     }
 
     async fn alone(&mut self, first: (Found, Vec<Finding>)) -> Result<Ready> {
@@ -100,12 +106,27 @@ impl StartUp<'_> {
                 "what an earlier process of this agent has kept is lost, and so is its life: start it anew"
             );
         }
+        // Pods come and go, whether the agent has its number already or not.
+        let csi = self.start_csi(&dirs)?;
         cluster.stand(self.pages, Stage::WaitingForId);
         declared(&mut uid).await;
         let id = self.api.wait_for_id(&self.identity.name, &self.own).await;
         info!(id, incarnation = shown(incarnation), "the operator has given this agent its number");
         let before = Predecessor::NotThere { begun_nanos: self.begun_nanos };
-        Ok(Ready { dirs, before, cluster, incarnation, id })
+        Ok(Ready { dirs, before, cluster, incarnation, id, csi })
+    }
+
+    fn csi_settings(&self, dir: &Path) -> Option<csi::Settings> {
+        let RunArgs { kubelet_dir, library, .. } = self.args;
+        let (node, dir, library) = (self.identity.name.clone(), dir.into(), library.clone());
+        kubelet_dir.clone().map(|kubelet_dir| csi::Settings { node, kubelet_dir, dir, library })
+    }
+
+    /// Opens the volumes of the node's pods. The directories must be this agent's.
+    fn start_csi(&self, dirs: &Dirs) -> Result<Option<Csi>> {
+        let standing = self.pages.standing.subscribe();
+        let serving = move || matches!(&*standing.borrow(), Standing::Serving(_));
+        Ok(self.csi_settings(dirs.dir()).map(|settings| Csi::start(&settings, serving)).transpose()?)
     }
 
     fn cluster(&self, incarnation: Incarnation) -> Cluster {

@@ -55,5 +55,12 @@ pub struct OpenVolume {
     pub listener: Arc<OwnedFd>,
 }
 
-/// All volumes of the node, by id, as they come and go.
+/// All volumes of the node, by id, as they come and go. No more of either comes when the sender is gone, as while this agent hands
+/// over to another one: those that are there then stay.
 pub type Volumes = watch::Receiver<Arc<BTreeMap<String, OpenVolume>>>;
+
+/// Of a node that has no volumes, as without Kubernetes.
+#[must_use]
+pub fn none() -> Volumes {
+    watch::channel(Arc::default()).1
+}

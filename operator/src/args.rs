@@ -46,6 +46,9 @@ pub(crate) struct RunArgs {
     /// Environment variable for agents, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) agent_env: Vec<(String, String)>,
+    /// Root directory of the kubelets, by which agents give pods volumes of the CSI driver csi.pagemesh.io; empty for none.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet", value_parser = kubelet_dir)]
+    pub(crate) kubelet_dir: String,
     /// Whether to act only while no other operator does; needed as soon as there may be two.
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true",
         action = clap::ArgAction::Set)]
@@ -65,6 +68,16 @@ pub(crate) struct RunArgs {
 pub(crate) enum LogFormat {
     Human,
     Json,
+}
+
+/// Agents compare paths with it, so it is written in one way only.
+fn kubelet_dir(text: &str) -> Result<String, String> {
+    let names = text.strip_prefix('/').map(|names| names.split('/'));
+    let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(':');
+    if text.is_empty() || names.is_some_and(|mut names| names.all(plain)) {
+        return Ok(text.to_owned());
+    }
+    Err("write an absolute path without `.`, `..`, `:` and a `/` at its end, such as /var/lib/kubelet".into())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -109,6 +122,17 @@ mod tests {
         assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
         assert!(!parse(&["--leader-elect=false"]).unwrap().leader_elect);
         assert!(parse(&["--leader-elect=perhaps"]).is_err());
+    }
+
+    #[test]
+    fn the_kubelets_directory_is_a_path_or_nothing() {
+        assert_eq!(parse(&[]).unwrap().kubelet_dir, "/var/lib/kubelet");
+        for good in ["", "/var/snap/microk8s/common/var/lib/kubelet"] {
+            assert_eq!(parse(&["--kubelet-dir", good]).unwrap().kubelet_dir, good);
+        }
+        for bad in ["/", "kubelet", "/var/lib/kubelet/", "/var/../kubelet", "/var//kubelet", "/a:b", "/./a"] {
+            assert!(parse(&["--kubelet-dir", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

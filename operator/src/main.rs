@@ -84,6 +84,7 @@ async fn run(args: RunArgs) -> Result<()> {
             image: args.agent_image,
             image_pull_secrets: args.agent_image_pull_secret,
             priority_class: Some(args.agent_priority_class).filter(|name| !name.is_empty()),
+            kubelet_dir: Some(args.kubelet_dir).filter(|dir| !dir.is_empty()),
             json_log: args.log_format == LogFormat::Json,
             env: args.agent_env,
         }),

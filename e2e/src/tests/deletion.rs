@@ -29,7 +29,7 @@ pub(super) async fn deletion_waits_for_attachments_and_names_them(scene: &Scene)
     // Who is attached goes on; who comes is refused, and told why.
     load.goes_on(20).await?;
     let name = format!("{}/table", scene.namespace);
-    let late = scene.run("late", On(second), &["python3", "-c", super::sharing::READ, &name]).await;
+    let late = scene.run("late", On(second), "table", &["python3", "-c", super::sharing::READ, &name]).await;
     let Err(refusal) = late else { bail!("a region that is being deleted takes somebody") };
     let refusal = format!("{refusal:#}");
     ensure!(refusal.contains("delet"), "the refusal does not say why: {refusal}");

@@ -14,6 +14,7 @@ mod restarts;
 mod rules;
 mod sharing;
 mod traces;
+mod volumes;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
@@ -59,6 +60,8 @@ pub(crate) fn side_by_side() -> Vec<Test> {
         test!(command_line::status_shows_a_region),
         test!(command_line::logs_and_report),
         test!(of kind, traces::one_trace_spans_operator_and_agent),
+        test!(of kind, volumes::csi_sanity_is_content),
+        test!(volumes::a_volume_that_is_asked_for_wrongly_says_why),
     ]
 }
 
@@ -69,6 +72,8 @@ pub(crate) fn alone() -> Vec<Test> {
         test!(agents::a_drained_home_hands_over_under_load),
         test!(agents::a_node_that_the_pool_no_longer_selects_hands_over),
         test!(of kind, restarts::an_agent_that_dies_or_is_deleted_is_not_noticed),
+        test!(of kind, volumes::a_kubelet_that_starts_anew_finds_the_driver),
+        test!(of kind, volumes::volumes_come_and_go_after_their_agent_was_replaced),
         test!(of kind, agents::a_node_that_cannot_serve_says_so),
         test!(of kind, operator::killed_twenty_times_while_regions_come_and_go),
         test!(of kind, operator::another_leader_takes_over),

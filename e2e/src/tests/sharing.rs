@@ -28,14 +28,14 @@ print(len(m.buf), hashlib.sha256(bytes(m.buf)).hexdigest())
 impl Scene {
     /// Fills a region with contents that follow from `seed`, from a node. Returns its length and checksum.
     pub(crate) async fn fill(&self, pod: &str, node: &str, region: &str, seed: &str) -> Result<String> {
-        let region = format!("{}/{region}", self.namespace);
-        self.run(pod, On(node), &["python3", "-c", WRITE, &region, seed]).await
+        let path = format!("{}/{region}", self.namespace);
+        self.run(pod, On(node), region, &["python3", "-c", WRITE, &path, seed]).await
     }
 
     /// The length and checksum of a region's contents as a node sees them.
     pub(crate) async fn checksum(&self, pod: &str, node: &str, region: &str) -> Result<String> {
-        let region = format!("{}/{region}", self.namespace);
-        self.run(pod, On(node), &["python3", "-c", READ, &region]).await
+        let path = format!("{}/{region}", self.namespace);
+        self.run(pod, On(node), region, &["python3", "-c", READ, &path]).await
     }
 }
 
@@ -85,7 +85,7 @@ m.buf[-1] = 77
 print(len(m.buf))
 ";
     let name = format!("{}/table", scene.namespace);
-    let length = scene.run("tail", On(second), &["python3", "-c", tail, &name]).await?;
+    let length = scene.run("tail", On(second), "table", &["python3", "-c", tail, &name]).await?;
     ensure!(length.trim() == "2097152", "the new size is {length}");
     let last = "
 import sys
@@ -93,7 +93,7 @@ from multiprocessing.shared_memory import SharedMemory
 m = SharedMemory(sys.argv[1])
 print(m.buf[-1])
 ";
-    let last = scene.run("last", On(first), &["python3", "-c", last, &name]).await?;
+    let last = scene.run("last", On(first), "table", &["python3", "-c", last, &name]).await?;
     ensure!(last.trim() == "77", "the last byte is {last}");
 
     let shrunk = scene.region("table", "size: 1Mi, homes: 2").await;

@@ -7,7 +7,7 @@
 //! | `regions` | the open regions and their files |
 //! | `attachment-N` | a process, and where it has mapped what |
 
-mod note;
+pub(crate) mod note;
 mod process;
 mod take_up;
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 /// How the first line begins: what this is, and the version of what follows.
 const BEGIN: &str = "pagemesh-note 1 ";
 
-pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string(value)?;
     let new = path.with_extension("new");
     fs::write(&new, format!("{BEGIN}{:08x}\n{json}\n", crc32fast::hash(json.as_bytes())))?;
@@ -18,7 +18,7 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 }
 
 /// The value in a file. None if it is not what was written, or another version wrote it.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let text = fs::read(path)?;
     let text = String::from_utf8(text).ok();
     let value = text.as_deref().and_then(|text| {

@@ -20,6 +20,8 @@ use super::snapshot::AgentsRun;
 
 /// Where agents keep their socket and their memory, on the node and in their container.
 const RUN_DIR: &str = "/run/pagemesh";
+/// The agents' CSI driver.
+const CSI_DRIVER: &str = "csi.pagemesh.io";
 /// What agents of pools without `resources` request for their own work.
 const OWN_CPU: &str = "100m";
 const OWN_MEMORY_BYTES: u64 = 128 << 20;
@@ -92,14 +94,7 @@ fn pod(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<PodSpec, St
         termination_grace_period_seconds: Some(
             i64::from(spec.hand_over_seconds).saturating_add(GRACE_SECONDS),
         ),
-        volumes: Some(vec![Volume {
-            name: "run".into(),
-            host_path: Some(HostPathVolumeSource {
-                path: RUN_DIR.into(),
-                type_: Some("DirectoryOrCreate".into()),
-            }),
-            ..Volume::default()
-        }]),
+        volumes: Some(directories(run).into_iter().map(Directory::volume).collect()),
         ..PodSpec::default()
     })
 }
@@ -181,14 +176,54 @@ fn container(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<Conta
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: "run".into(),
-            mount_path: RUN_DIR.into(),
-            mount_propagation: Some("Bidirectional".into()),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(directories(run).into_iter().map(Directory::mount).collect()),
         ..Container::default()
     })
+}
+
+/// A directory of the node, which agents have under the same name.
+struct Directory {
+    name: &'static str,
+    path: String,
+    /// What an agent mounts there, the node and its pods see.
+    mounts: bool,
+    /// The kubelet makes it. Where it is not, the kubelet is somewhere else, and its Events about the pod say so.
+    kubelets: bool,
+}
+
+fn directories(run: &AgentsRun) -> Vec<Directory> {
+    let directory = |name, path, mounts, kubelets| Directory { name, path, mounts, kubelets };
+    let mut directories = vec![directory("run", RUN_DIR.to_owned(), true, false)];
+    if let Some(kubelet) = &run.kubelet_dir {
+        directories.extend([
+            directory("pods", format!("{kubelet}/pods"), true, true),
+            directory("plugin", format!("{kubelet}/plugins/{CSI_DRIVER}"), false, false),
+            directory("registry", format!("{kubelet}/plugins_registry"), false, true),
+        ]);
+    }
+    directories
+}
+
+impl Directory {
+    fn volume(self) -> Volume {
+        Volume {
+            name: self.name.into(),
+            host_path: Some(HostPathVolumeSource {
+                path: self.path,
+                type_: Some(if self.kubelets { "Directory" } else { "DirectoryOrCreate" }.into()),
+            }),
+            ..Volume::default()
+        }
+    }
+
+    fn mount(self) -> VolumeMount {
+        VolumeMount {
+            name: self.name.into(),
+            mount_path: self.path,
+            mount_propagation: self.mounts.then(|| "Bidirectional".into()),
+            ..VolumeMount::default()
+        }
+    }
 }
 
 fn args(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Vec<String> {
@@ -212,12 +247,14 @@ fn args(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Vec<String> {
         ("--memory-dir", format!("{RUN_DIR}/memory")),
         ("--memory", spec.memory.as_str().to_owned()),
         ("--shards", spec.shards.to_string()),
-        ("--socket-mode", "0666".to_owned()),
+        // Pods have sockets of their own. Who comes by the node's may use every region.
+        ("--socket-mode", "0600".to_owned()),
         ("--hand-over", spec.hand_over_seconds.to_string()),
         ("--log", log.to_owned()),
         ("--log-format", if run.json_log { "json" } else { "human" }.to_owned()),
     ];
-    let pairs = pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    let kubelet_dir = run.kubelet_dir.iter().map(|dir| ("--kubelet-dir", dir.clone()));
+    let pairs = pairs.into_iter().chain(kubelet_dir).flat_map(|(flag, value)| [flag.to_owned(), value]);
     std::iter::once("--kubernetes".to_owned()).chain(pairs).collect()
 }
 

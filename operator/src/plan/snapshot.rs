@@ -54,6 +54,8 @@ pub(crate) struct AgentsRun {
     pub(crate) image_pull_secrets: Vec<String>,
     /// PriorityClass of agents.
     pub(crate) priority_class: Option<String>,
+    /// Root directory of the kubelets; without it pods get no volumes.
+    pub(crate) kubelet_dir: Option<String>,
     pub(crate) json_log: bool,
     /// Further environment variables: name and value.
     pub(crate) env: Vec<(String, String)>,

@@ -5,11 +5,21 @@ use pagemesh_crds::AgentPoolSpec;
 use serde_json::{Value, json};
 
 use super::model::Model;
+use crate::plan::snapshot::AgentsRun;
 use crate::plan::{Action, Child, plan};
 
 fn daemon_set(spec: Value) -> Result<Value, String> {
     let spec: AgentPoolSpec = serde_json::from_value(spec).unwrap();
+    daemon_set_of(spec, Some("/var/lib/kubelet"))
+}
+
+fn daemon_set_of(spec: AgentPoolSpec, kubelet_dir: Option<&str>) -> Result<Value, String> {
     let mut model = Model::new();
+    let run = AgentsRun {
+        kubelet_dir: kubelet_dir.map(str::to_owned),
+        ..AgentsRun::clone(&model.snapshot.agents_run)
+    };
+    model.snapshot.agents_run = run.into();
     model.set_pool("fast", |own| *own = spec);
     let actions = plan(&model.snapshot).actions;
     let set: Option<DaemonSet> = actions.iter().find_map(|action| match action {
@@ -111,9 +121,39 @@ fn pods_are_what_agents_need() {
         args.join(" "),
         "--kubernetes --name $(NODE_NAME) --namespace $(POD_NAMESPACE) --pod-name $(POD_NAME) --pool fast \
          --listen [::]:7400 --advertise $(POD_IP) --http [::]:7480 --dir /run/pagemesh \
-         --memory-dir /run/pagemesh/memory --memory 1Gi --shards 3 --socket-mode 0666 --hand-over 60 --log debug \
-         --log-format human"
+         --memory-dir /run/pagemesh/memory --memory 1Gi --shards 3 --socket-mode 0600 --hand-over 60 --log debug \
+         --log-format human --kubelet-dir /var/lib/kubelet"
     );
+}
+
+#[test]
+fn agents_see_what_they_need_of_the_kubelet_and_nothing_else() {
+    let spec = || serde_json::from_value(json!({ "memory": "1Gi" })).unwrap();
+    let seen = |set: &Value| -> Vec<(String, bool, bool)> {
+        let mounts = container(set)["volumeMounts"].as_array().unwrap();
+        let volumes = set["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+        assert_eq!(mounts.len(), volumes.len());
+        let pairs = mounts.iter().zip(volumes).map(|(mount, volume)| {
+            assert_eq!(mount["name"], volume["name"]);
+            // The kubelet names paths, and they must mean the same to the agent.
+            assert_eq!(mount["mountPath"], volume["hostPath"]["path"]);
+            let path = mount["mountPath"].as_str().unwrap().to_owned();
+            (path, mount["mountPropagation"] == "Bidirectional", volume["hostPath"]["type"] == "Directory")
+        });
+        pairs.collect()
+    };
+    let own = ("/run/pagemesh".to_owned(), true, false);
+    let set = daemon_set_of(spec(), None).unwrap();
+    assert_eq!(seen(&set), std::slice::from_ref(&own));
+    assert!(!container(&set)["args"].to_string().contains("kubelet"));
+    let set = daemon_set_of(spec(), Some("/k")).unwrap();
+    let expected = [
+        own,
+        ("/k/pods".to_owned(), true, true),
+        ("/k/plugins/csi.pagemesh.io".to_owned(), false, false),
+        ("/k/plugins_registry".to_owned(), false, true),
+    ];
+    assert_eq!(seen(&set), expected);
 }
 
 #[test]
