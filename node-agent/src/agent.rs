@@ -16,12 +16,14 @@ use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
 use pagemesh_agent::journal::Recovered;
 use pagemesh_agent::kept::{self, CannotTakeUp, Kept, TakenUp};
+use pagemesh_agent::kubernetes::PodEvents;
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::{Before, Metrics};
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
 use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle, monotonic_nanos};
 use pagemesh_agent::uffd;
+use pagemesh_agent::volume;
 use pagemesh_protocol::{Incarnation, Tuning};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -150,7 +152,8 @@ impl Agent {
         let (sender, events) = mpsc::unbounded_channel();
         let shards = spawn_shards(args, identity, recovered, &pages.metrics, &sender)
             .context("cannot start the shards")?;
-        let control = Arc::new(Control::new(me, shown(incarnation), shards, args.memory_dir.clone()));
+        let control = Control::new(me, shown(incarnation), shards, args.memory_dir.clone());
+        let control = Arc::new(control.telling(PodEvents::nobody()));
         // Before anybody is talked to: whatever programs may write must be known to be taken from them.
         let closed = control.reopen(regions);
         let adopted = match attach::adopt(&control, attachments) {
@@ -169,7 +172,14 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        let server = Server::new(listener, device.into(), Arc::clone(&control), args.attachments, adopted)?;
+        let server = Server::new(
+            listener,
+            device.into(),
+            Arc::clone(&control),
+            args.attachments,
+            adopted,
+            volume::none(),
+        )?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();

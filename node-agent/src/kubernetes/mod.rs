@@ -2,17 +2,19 @@
 //! Lease. Nothing here is waited for by anything that serves programs.
 //!
 //! `identity` makes the object, `status` says (purely) what is true of the agent, `pace` when that is worth a write,
-//! `report` writes it, `lease` says all the time that the agent lives.
+//! `report` writes it, `lease` says all the time that the agent lives, `pod_events` tells people of their pods.
 
 mod identity;
 mod lease;
 mod pace;
+mod pod_events;
 mod report;
 mod status;
 
 pub use identity::{AgentIdentity, declare};
 pub use lease::renew;
 pub use pace::Pace;
+pub use pod_events::{PodEvent, PodEvents};
 pub use report::report;
 pub use status::{Lent, Stage, StatusMaker};
 
