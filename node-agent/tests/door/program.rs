@@ -3,10 +3,11 @@
 use std::ffi::c_void;
 use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 
@@ -105,6 +106,12 @@ impl Attached {
         unsafe { AtomicU64::from_ptr((self.base + page * PAGE) as *mut u64) }
     }
 
+    fn count(&self, pages: Range<u64>) {
+        for page in pages {
+            self.word(page).fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn file(&self) -> &OwnedFd {
         &self.welcome.file
     }
@@ -157,8 +164,8 @@ fn not_a_test_but_a_program() {
     let Some(socket) = std::env::var_os(SOCKET) else { return };
     let mut attached = None;
     println!();
-    for order in std::io::stdin().lines() {
-        let order = order.unwrap();
+    let mut orders = std::io::stdin().lines().map(Result::unwrap);
+    while let Some(order) = orders.next() {
         let words: Vec<&str> = order.split(' ').collect();
         let number = |at: usize| words[at].parse::<u64>().unwrap();
         let has = || attached.as_ref().expect("it is attached");
@@ -180,15 +187,30 @@ fn not_a_test_but_a_program() {
                 has().word(number(1)).store(number(2), Ordering::SeqCst);
                 "stored".into()
             }
-            // Adds one to the word of every page, so often.
+            // Adds one to the words of some pages, from one to another, so often.
             "count" => {
-                let has = has();
-                for _ in 0..number(1) {
-                    for page in 1..PAGES {
-                        has.word(page).fetch_add(1, Ordering::SeqCst);
-                    }
-                }
+                (0..number(1)).for_each(|_| has().count(1..PAGES));
                 "counted".into()
+            }
+            // The same until it is told to stop, when it says how often.
+            "run" => {
+                let (has, pages) = (has(), number(1)..number(2));
+                let stop = AtomicBool::new(false);
+                println!("> running");
+                let rounds = std::thread::scope(|scope| {
+                    let runner = scope.spawn(|| {
+                        let mut rounds = 0;
+                        while !stop.load(Ordering::SeqCst) {
+                            has.count(pages.clone());
+                            rounds += 1;
+                        }
+                        rounds
+                    });
+                    let _stop = orders.next();
+                    stop.store(true, Ordering::SeqCst);
+                    runner.join().unwrap()
+                });
+                format!("{rounds}")
             }
             "map" => match has().map(mapping(has()), PAGES) {
                 Ok(()) => "mapped".into(),
