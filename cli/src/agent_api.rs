@@ -114,6 +114,15 @@ pub(crate) struct Attachment {
     pub(crate) uid: u32,
     /// What it runs.
     pub(crate) command: String,
+    /// Its pod, as NAMESPACE/NAME, if it came by the volume of one.
+    #[serde(default)]
+    pub(crate) pod: Option<String>,
+    /// Whether it may only read.
+    #[serde(default)]
+    pub(crate) read_only: bool,
+    /// Why it may not have the region any more, if so.
+    #[serde(default)]
+    pub(crate) revoked: Option<String>,
     /// How much of the region it has mapped.
     pub(crate) mapped_bytes: u64,
 }

@@ -161,7 +161,9 @@ impl Agent {
         let (sender, events) = mpsc::unbounded_channel();
         let shards = spawn_shards(args, identity, recovered, &pages.metrics, &sender)
             .context("cannot start the shards")?;
-        let control = Arc::new(Control::new(me, shown(incarnation), shards, args.memory_dir.clone()));
+        let control = Control::new(me, shown(incarnation), shards, args.memory_dir.clone());
+        let Served { objects, volumes, events: pods } = served;
+        let control = Arc::new(control.telling(pods));
         // Before anybody is talked to: whatever programs may write must be known to be taken from them.
         let closed = control.reopen(regions);
         let adopted = match attach::adopt(&control, attachments) {
@@ -180,9 +182,14 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        // The door for pods takes the other two.
-        let Served { objects, volumes: _volumes, events: _events } = served;
-        let server = Server::new(listener, device.into(), Arc::clone(&control), args.attachments, adopted)?;
+        let server = Server::new(
+            listener,
+            device.into(),
+            Arc::clone(&control),
+            args.attachments,
+            adopted,
+            volumes,
+        )?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();

@@ -37,6 +37,21 @@ pub struct PodIdentity {
     pub service_account: String,
 }
 
+/// By which volume somebody came, and so which pod that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByVolume {
+    /// Id of the volume.
+    pub volume: String,
+    /// Whose it is.
+    pub pod: PodIdentity,
+}
+
+impl From<&Volume> for ByVolume {
+    fn from(volume: &Volume) -> ByVolume {
+        ByVolume { volume: volume.id.clone(), pod: volume.pod.clone() }
+    }
+}
+
 /// A region that a volume names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRegion {

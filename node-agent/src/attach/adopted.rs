@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::ranges::Ranges;
+use super::session::register;
 use super::socket::watch;
 use crate::control::{Admission, Attached, Attachment, Control, GivenUp};
 use crate::kept::{KeptAttachment, Process, find_userfaultfds};
@@ -64,6 +65,9 @@ fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<
         uid: kept.uid,
         command: kept.command.clone(),
         pod: kept.pod.clone(),
+        by_volume: kept.by_volume.clone(),
+        read_only: kept.read_only,
+        revoked: kept.revoked.clone(),
         mapped_bytes: kept.ranges.iter().map(|range| range.len).sum(),
     };
     let id = AttachmentId(kept.id);
@@ -94,14 +98,22 @@ fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<
     }
     for (shard, uffd) in shards.iter().zip(&uffds) {
         let uffd = Arc::clone(uffd);
-        shard.send(Command::Bind { attachment: id, region: admission.region, uffd });
+        shard.send(Command::Bind {
+            attachment: id,
+            region: admission.region,
+            uffd,
+            read_only: kept.read_only,
+        });
+        if kept.revoked.is_some() {
+            shard.send(Command::Revoke { attachment: id });
+        }
     }
     for range in &kept.ranges {
         for (shard, range) in shard::split(*range, admission.region, admission.page_size, shards.len() as u16)
         {
             // It may have died before it did this. If it fails, the program has unmapped the span without a word, which it
             // may do under a living agent, too.
-            let _ = uffds[usize::from(shard)].register(range.base, range.len);
+            let _ = register(&uffds[usize::from(shard)], range, kept.read_only);
             let (done, _) = oneshot::channel();
             shards[usize::from(shard)].send(Command::Map { attachment: id, range, done });
         }
@@ -117,6 +129,8 @@ pub(super) struct Parked(Mutex<BTreeMap<u64, Place>>);
 #[derive(Debug)]
 struct Place {
     process: Process,
+    /// The volume that it came by, if it did.
+    volume: Option<String>,
     claim: oneshot::Sender<oneshot::Sender<Adopted>>,
 }
 
@@ -127,8 +141,9 @@ impl Parked {
     /// Makes a place for an attachment. From now on its program may claim it.
     pub(super) fn place(&self, adopted: &Adopted) -> Claimed {
         let (id, process) = (adopted.kept.id, adopted.kept.process);
+        let volume = adopted.kept.by_volume.as_ref().map(|by| by.volume.clone());
         let (claim, claimed) = oneshot::channel();
-        self.lock().insert(id, Place { process, claim });
+        self.lock().insert(id, Place { process, volume, claim });
         claimed
     }
 
@@ -158,11 +173,13 @@ impl Parked {
         Ok(())
     }
 
-    /// Takes the attachment of this number, if it is of this process.
-    pub(super) async fn claim(&self, id: u64, pid: u32) -> Option<Adopted> {
+    /// Takes the attachment of this number, if it is of this process and came by the same door.
+    pub(super) async fn claim(&self, id: u64, pid: u32, volume: Option<&str>) -> Option<Adopted> {
         let place = {
             let mut places = self.lock();
-            let theirs = places.get(&id).is_some_and(|place| Process::of(pid) == Some(place.process));
+            let theirs = places.get(&id).is_some_and(|place| {
+                place.volume.as_deref() == volume && Process::of(pid) == Some(place.process)
+            });
             if theirs { places.remove(&id) } else { None }
         }?;
         let (give, taken) = oneshot::channel();

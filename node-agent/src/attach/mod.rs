@@ -1,7 +1,7 @@
 //! The door for programs: docs/src/attach-protocol.md.
 //!
 //! `packet` is the protocol in bytes, `socket` moves packets and descriptors, `session` is the life of one
-//! connection, `ranges` what it has mapped; here is the listener. A program is never trusted: what it sends is
+//! connection, `ranges` what it has mapped, `volumes` accepts pods by theirs; here is who is served. A program is never trusted: what it sends is
 //! checked once, in one of these files.
 
 mod adopted;
@@ -11,6 +11,7 @@ mod pod;
 mod ranges;
 mod session;
 mod socket;
+mod volumes;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,8 +25,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::control::Control;
+use crate::volume::Volumes;
 
 use adopted::Parked;
+use volumes::Doors;
 
 pub use adopted::{Adopted, adopt};
 pub use listener::{ListenError, listen};
@@ -54,10 +57,12 @@ pub struct Server {
     listener: AsyncFd<OwnedFd>,
     shared: Arc<Shared>,
     adopted: Vec<Adopted>,
+    volumes: Volumes,
 }
 
 impl Server {
-    /// Serves a socket that [`listen`] made, and those who were attached to an earlier process.
+    /// Serves a socket that [`listen`] made, those of pods' volumes as these come and go, and those who were attached to an
+    /// earlier process.
     ///
     /// # Errors
     ///
@@ -68,11 +73,12 @@ impl Server {
         control: Arc<Control>,
         attachments_max: usize,
         adopted: Vec<Adopted>,
+        volumes: Volumes,
     ) -> io::Result<Server> {
         let listener = socket::watch(listener, Interest::READABLE)?;
         let parked = Parked::default();
         let shared = Arc::new(Shared { control, device, attachments_max, parked });
-        Ok(Server { listener, shared, adopted })
+        Ok(Server { listener, shared, adopted, volumes })
     }
 
     /// Accepts connections and serves each in a task of its own. Does not end; dropping the future ends every
@@ -91,9 +97,12 @@ impl Server {
                 }
             });
         }
+        let mut doors =
+            Doors::new(self.volumes, Arc::clone(&self.shared.control), self.shared.attachments_max);
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.async_io(Interest::READABLE, socket::accept) => accepted,
+            let (accepted, door) = tokio::select! {
+                accepted = self.listener.async_io(Interest::READABLE, socket::accept) => (accepted, None),
+                (accepted, door) = doors.next() => (accepted, Some(door)),
                 Some(ended) = sessions.join_next() => {
                     if let Err(error) = ended {
                         warn!(%error, "the task of an attachment failed");
@@ -112,16 +121,33 @@ impl Server {
                 }
             };
             let shared = Arc::clone(&self.shared);
-            match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
+            // A pod must not take the places of all others.
+            let own = door.as_ref().map(|door| Arc::clone(&door.places).try_acquire_owned());
+            let place = Arc::clone(&places).try_acquire_owned();
+            match (own.transpose(), place) {
+                (Ok(own), Ok(place)) => {
                     sessions.spawn(async move {
-                        session::serve(&connection, &shared).await;
-                        drop(place);
+                        let volume = door.as_ref().map(|door| &*door.volume);
+                        session::serve(&connection, volume, &shared).await;
+                        drop((own, place));
                     });
                 }
-                Err(_) => {
+                (Err(_), _) => {
+                    let max = shared.attachments_max / volumes::SHARE;
+                    session::turn_away(
+                        &connection,
+                        format!("this pod has {max} attachments already: end some programs"),
+                    );
+                }
+                (Ok(_), Err(_)) => {
+                    let max = shared.attachments_max;
                     debug!("turned a program away: too many attachments");
-                    session::turn_away(&connection, &shared);
+                    session::turn_away(
+                        &connection,
+                        format!(
+                            "this node has {max} attachments already: raise --attachments, or end some programs"
+                        ),
+                    );
                 }
             }
         }

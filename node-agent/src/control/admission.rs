@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use pagemesh_crds::{AccessMode, NAMESPACE_DEFAULT, ValidRegion};
 use pagemesh_protocol::RegionId;
 
+use super::access;
 use crate::memory::RegionFile;
+use crate::volume::Volume;
 
 /// What a program gets to be attached to a region.
 #[derive(Clone, Debug)]
@@ -21,6 +24,43 @@ pub struct Admission {
     pub file: Arc<RegionFile>,
     /// The trace that the region's latest change belongs to.
     pub traceparent: Option<String>,
+    /// Who asked may only read.
+    pub read_only: bool,
+}
+
+/// Who asks to be attached.
+#[derive(Clone, Copy, Debug)]
+pub enum Who<'a> {
+    /// A process that reached the node's own socket. It may whatever is declared.
+    OfTheNode,
+    /// A process of this volume's pod.
+    OfVolume(&'a Volume),
+}
+
+impl Who<'_> {
+    /// The full name of the region that is meant, and whether to read it only.
+    pub(super) fn names(&self, name: &str) -> Result<(String, bool), Denied> {
+        match self {
+            Who::OfTheNode if name.contains('/') => Ok((name.to_owned(), false)),
+            Who::OfTheNode => Ok((format!("{NAMESPACE_DEFAULT}/{name}"), false)),
+            Who::OfVolume(volume) => match access::named(volume, name) {
+                Some(region) => Ok((region.name.clone(), region.read_only)),
+                None => Err(Denied::NotInVolume(name.to_owned())),
+            },
+        }
+    }
+
+    /// Whether it may only read; an error if not even that.
+    pub(super) fn may_only_read(&self, name: &str, region: &ValidRegion, asks: bool) -> Result<bool, Denied> {
+        let Who::OfVolume(volume) = self else { return Ok(false) };
+        match access::granted(&region.access, &volume.pod, asks) {
+            Some(mode) => Ok(mode == AccessMode::ReadOnly),
+            None => {
+                let account = format!("{}/{}", volume.pod.namespace, volume.pod.service_account);
+                Err(Denied::Forbidden { name: name.to_owned(), account })
+            }
+        }
+    }
 }
 
 /// Why a program cannot be attached to a region. Each is a sentence for the program's log.
@@ -29,6 +69,19 @@ pub enum Denied {
     /// It is not declared.
     #[error("region {0} is not declared: add a Region object of that name")]
     Unknown(String),
+    /// The pod has a volume, which does not name it.
+    #[error("this pod's volume does not name region {0}: add it to the regions that the pod asks for")]
+    NotInVolume(String),
+    /// The pod may not.
+    #[error(
+        "service account {account} may not attach to region {name}: allow it in spec.access of the Region"
+    )]
+    Forbidden {
+        /// `namespace/name`.
+        name: String,
+        /// `namespace/name`.
+        account: String,
+    },
     /// It is declared but cannot be used.
     #[error("region {name} is not ready: {reason}")]
     NotReady {

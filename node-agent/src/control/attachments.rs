@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Control;
 use crate::kept::KeptAttachment;
 use crate::shard::{AttachmentId, Command};
+use crate::volume::{ByVolume, PodIdentity};
 
 /// A process that is attached to a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ pub struct Attached {
     pub command: String,
     /// UID of the pod that it is in, if it is in one.
     pub pod: Option<String>,
+    /// The volume that it came by. None if it came by the node's own socket.
+    pub by_volume: Option<ByVolume>,
+    /// It may only read.
+    pub read_only: bool,
+    /// Why it may not have the region any more, if so.
+    pub revoked: Option<String>,
     /// How much of the region it has mapped.
     pub mapped_bytes: u64,
 }
@@ -72,13 +79,28 @@ impl Attachments {
         }
     }
 
-    /// Ends all attachments to the regions that `chosen` chooses.
-    pub(super) fn end_where(&mut self, chosen: impl Fn(RegionId) -> bool, reason: &str) {
-        for entry in self.entries.values_mut().filter(|entry| chosen(entry.attached.id)) {
+    /// Ends all attachments that `chosen` chooses.
+    pub(super) fn end_where(&mut self, chosen: impl Fn(&Attached) -> bool, reason: &str) {
+        for entry in self.entries.values_mut().filter(|entry| chosen(&entry.attached)) {
             if let Some(sender) = entry.ended.take() {
                 let _ = sender.send(reason.to_owned());
             }
         }
+    }
+
+    /// Notes which attachments may not have their regions any more, by the sentence that `why` has for them. Returns those that
+    /// might until now.
+    pub(super) fn revoke(&mut self, why: impl Fn(&Attached) -> Option<String>) -> Vec<Revoked> {
+        let mut revoked = Vec::new();
+        for (id, Entry { attached, .. }) in &mut self.entries {
+            if attached.revoked.is_some() {
+                continue;
+            }
+            let (Some(reason), Some(by)) = (why(attached), &attached.by_volume) else { continue };
+            revoked.push(Revoked { id: *id, pod: by.pod.clone(), reason: reason.clone() });
+            attached.revoked = Some(reason);
+        }
+        revoked
     }
 
     /// The regions that somebody is attached to.
@@ -93,6 +115,14 @@ impl Attachments {
     pub(super) fn list(&self) -> Vec<(AttachmentId, Attached)> {
         self.entries.iter().map(|(id, entry)| (*id, entry.attached.clone())).collect()
     }
+}
+
+/// An attachment that may not have its region any more.
+#[derive(Debug)]
+pub(super) struct Revoked {
+    pub(super) id: AttachmentId,
+    pub(super) pod: PodIdentity,
+    pub(super) reason: String,
 }
 
 /// Tells why a shard has given an attachment up. Says nothing as long as none has and the [`Attachment`] lives.
@@ -128,6 +158,12 @@ impl Attachment {
     #[must_use]
     pub fn file_len(&self, region: RegionId) -> Option<u64> {
         self.control.lock().regions.file_len(region)
+    }
+
+    /// Why it may not have its region any more, if so.
+    #[must_use]
+    pub fn revoked(&self) -> Option<String> {
+        self.control.lock().attachments.entries.get(&self.id)?.attached.revoked.clone()
     }
 
     /// Notes what a successor of this process would have to know of it.

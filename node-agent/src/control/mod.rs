@@ -3,13 +3,15 @@
 //! [`Control`] is the one place where these meet the shards. It never waits: it holds its lock for a look-up or a few
 //! sends, and whoever needs an answer from a shard awaits it outside.
 
+mod access;
 mod admission;
 mod attachments;
 mod reach;
 mod regions;
 mod survey;
 
-pub use admission::{Admission, Denied};
+pub use access::{granted, named};
+pub use admission::{Admission, Denied, Who};
 pub use attachments::{Attached, Attachment, GivenUp};
 pub use regions::OpenRegion;
 pub use survey::{RegionSurvey, Survey, survey};
@@ -22,17 +24,22 @@ use std::time::Instant;
 use pagemesh_crds::ValidRegion;
 use pagemesh_protocol::{AgentId, RegionId};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::config::{Life, Me, Objects};
 use crate::kept::{Kept, KeptRegion, ShardsView};
+use crate::kubernetes::PodEvents;
 use crate::shard::{AttachmentId, Command, ShardHandle, monotonic_nanos};
+use crate::volume::PodIdentity;
 
-use attachments::Attachments;
+use attachments::{Attachments, Revoked};
 use reach::Reach;
 use regions::Regions;
 
 /// What attachments are told whose region is deleted.
 const DELETED: &str = "the region was deleted";
+/// What attachments are told whose pod has its volume no more.
+const VOLUME_GONE: &str = "the pod's volume is gone";
 /// What attachments are told when the agent ends.
 const ENDING: &str = "the agent of this node ends";
 
@@ -59,6 +66,8 @@ pub struct Control {
     me: Me,
     shards: Vec<ShardHandle>,
     kept: Kept,
+    /// Tells pods what is wrong.
+    pods: PodEvents,
     state: Mutex<State>,
     /// Counts: somebody attached or detached, other objects came into force, a region was left.
     changed: watch::Sender<u64>,
@@ -87,7 +96,15 @@ impl Control {
             reach: Reach::default(),
             stopping: false,
         };
-        Control { me, shards, kept, state: Mutex::new(state), changed: watch::Sender::new(0) }
+        let pods = PodEvents::nobody();
+        Control { me, shards, kept, pods, state: Mutex::new(state), changed: watch::Sender::new(0) }
+    }
+
+    /// The same, and pods are told by Events what is wrong.
+    #[must_use]
+    pub fn telling(mut self, pods: PodEvents) -> Control {
+        self.pods = pods;
+        self
     }
 
     /// Opens the regions that an earlier process of this agent had open.
@@ -113,7 +130,7 @@ impl Control {
         attached: Attached,
     ) -> Option<(Admission, Attachment, GivenUp)> {
         let mut state = self.lock();
-        let admission = state.regions.admission(attached.id, attached.region.clone())?;
+        let admission = state.regions.admission(attached.id, attached.region.clone(), attached.read_only)?;
         let given_up = state.attachments.enter_again(id, attached);
         drop(state);
         Some((admission, Attachment::new(Arc::clone(self), id), given_up))
@@ -150,9 +167,22 @@ impl Control {
     pub fn apply(&self, objects: Arc<Objects>) {
         let mut state = self.lock();
         let gone = state.regions.apply(&objects, &self.shards);
-        state.attachments.end_where(|region| gone.contains(&region), DELETED);
+        state.attachments.end_where(|attached| gone.contains(&attached.id), DELETED);
+        let why = |attached: &Attached| access::lost(attached, objects.region(attached.id)?);
+        let revoked = state.attachments.revoke(why);
         state.objects = objects;
+        for Revoked { id, reason, .. } in &revoked {
+            warn!(attachment = id.0, "access revoked: {reason}");
+            if let Err(error) = self.kept.note_revoked(id.0, reason) {
+                // A successor looks at what the region says then.
+                warn!(attachment = id.0, %error, "cannot note that access was revoked");
+            }
+            self.shards.iter().for_each(|shard| shard.send(Command::Revoke { attachment: *id }));
+        }
         drop(state);
+        for Revoked { pod, reason, .. } in revoked {
+            self.pods.tell(&pod, "AccessRevoked", reason);
+        }
         self.note_change();
     }
 
@@ -176,13 +206,24 @@ impl Control {
     /// # Errors
     ///
     /// Why no program can be attached to it.
-    pub fn admit(&self, name: &str) -> Result<Admission, Denied> {
+    pub fn admit(&self, name: &str, who: Who<'_>) -> Result<Admission, Denied> {
         let mut state = self.lock();
         let state = &mut *state;
         if state.stopping {
             return Err(Denied::Stopping);
         }
-        state.regions.admit(name, &state.objects, &state.reach, &self.shards)
+        state.regions.admit(name, who, &state.objects, &state.reach, &self.shards)
+    }
+
+    /// Tells a pod, by an Event, why its program gets nothing.
+    pub fn tell(&self, pod: &PodIdentity, reason: &'static str, note: String) {
+        self.pods.tell(pod, reason, note);
+    }
+
+    /// Ends the attachments that came by a volume that is gone.
+    pub fn end_volume(&self, volume: &str) {
+        let of = |attached: &Attached| attached.by_volume.as_ref().is_some_and(|by| by.volume == volume);
+        self.lock().attachments.end_where(of, VOLUME_GONE);
     }
 
     /// Lets nobody attach any more.

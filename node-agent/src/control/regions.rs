@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pagemesh_crds::{NAMESPACE_DEFAULT, ValidRegion};
+use pagemesh_crds::ValidRegion;
 use pagemesh_protocol::{Coherence, Placement, RegionConfig, RegionId};
 use pagemesh_telemetry::continue_from;
 use tracing::{Span, debug, error, info, info_span, warn};
 
-use super::admission::{Admission, Denied};
+use super::admission::{Admission, Denied, Who};
 use super::reach::Reach;
 use crate::config::{Life, Objects, Part, Unplaced};
 use crate::kept::{Kept, KeptRegion, ShardsView};
@@ -110,10 +110,11 @@ impl Regions {
     }
 
     /// An open region, as a program gets it.
-    pub(super) fn admission(&self, id: RegionId, name: String) -> Option<Admission> {
+    pub(super) fn admission(&self, id: RegionId, name: String, read_only: bool) -> Option<Admission> {
         let (open, noted) = (self.open.get(&id)?, self.noted.get(&id.0)?);
         let (file, page_size) = (Arc::clone(&open.file), u64::from(noted.page_size));
-        Some(Admission { region: id, name, size: file.len() - page_size, page_size, file, traceparent: None })
+        let size = file.len() - page_size;
+        Some(Admission { region: id, name, size, page_size, file, traceparent: None, read_only })
     }
 
     /// Brings new objects into force. Returns the regions that are gone for good.
@@ -140,15 +141,18 @@ impl Regions {
     pub(super) fn admit(
         &mut self,
         name: &str,
+        who: Who<'_>,
         objects: &Objects,
         reach: &Reach,
         shards: &[ShardHandle],
     ) -> Result<Admission, Denied> {
-        let (namespace, name) = name.split_once('/').unwrap_or((NAMESPACE_DEFAULT, name));
-        let full = format!("{namespace}/{name}");
-        let Some((id, region)) = objects.named(namespace, name) else {
+        let (full, asks_to_read) = who.names(name)?;
+        let found = full.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
+        let Some((id, region)) = found else {
             return Err(Denied::Unknown(full));
         };
+        // Before anything else is told of it.
+        let read_only = who.may_only_read(&full, region, asks_to_read)?;
         if region.deleting {
             let reason = "it is being deleted, and nobody may attach any more".into();
             return Err(Denied::NotReady { name: full, reason });
@@ -169,6 +173,7 @@ impl Regions {
                     page_size: region.page_size_bytes,
                     file,
                     traceparent: region.traceparent.clone(),
+                    read_only,
                 })
             }
             Err(reason) => Err(Denied::NotReady { name: full, reason }),

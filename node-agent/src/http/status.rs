@@ -100,6 +100,12 @@ pub struct AttachmentStatus {
     pub uid: u32,
     /// Its name.
     pub command: String,
+    /// Its pod, as `namespace/name`, if it came by the volume of one.
+    pub pod: Option<String>,
+    /// Whether it may only read.
+    pub read_only: bool,
+    /// Why it may not have the region any more, if so.
+    pub revoked: Option<String>,
     /// How much of the region it has mapped.
     pub mapped_bytes: u64,
 }
@@ -158,7 +164,19 @@ impl RegionStatus {
 
 impl AttachmentStatus {
     fn of((id, attached): (AttachmentId, Attached)) -> AttachmentStatus {
-        let Attached { region, pid, uid, command, mapped_bytes, id: _, pod: _ } = attached;
-        AttachmentStatus { id: id.0, region, pid, uid, command, mapped_bytes }
+        let Attached {
+            region,
+            pid,
+            uid,
+            command,
+            by_volume,
+            read_only,
+            revoked,
+            mapped_bytes,
+            id: _,
+            pod: _,
+        } = attached;
+        let pod = by_volume.map(|by| format!("{}/{}", by.pod.namespace, by.pod.name));
+        AttachmentStatus { id: id.0, region, pid, uid, command, pod, read_only, revoked, mapped_bytes }
     }
 }

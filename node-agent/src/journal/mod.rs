@@ -10,10 +10,12 @@
 //! | `shard-N.state` | a [`Header`], and what [`Node::save`] writes. Replaced as a whole, by a rename |
 //! | `shard-N.inputs-0`, `-1` | the inputs since an even and since an odd state: see [`inputs`] |
 //! | `shard-N.payload` | what came with the last message: see [`payload`] |
+//! | `shard-N.held` | a page that is being taken from a program: see [`held`] |
 //!
 //! The memory is shared with the kernel alone, so it survives whatever a process can do but a wild write; against that, and
 //! against damaged files, everything has a checksum.
 
+mod held;
 mod inputs;
 mod payload;
 mod state;
@@ -23,9 +25,10 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pagemesh_protocol::{AgentId, Incarnation, Input, Node, Output, STATE_VERSION, Time};
+use pagemesh_protocol::{AgentId, Incarnation, Input, Node, Output, PageId, STATE_VERSION, Time};
 use thiserror::Error;
 
+use held::Held;
 use inputs::Inputs;
 use payload::Payload;
 use state::{Header, Kept};
@@ -73,6 +76,8 @@ pub struct Journal {
     /// What will be written to after the next state.
     spare: Option<Inputs>,
     payload: Payload,
+    /// Made when it is first needed.
+    held: Option<Held>,
     /// Where states are put together.
     scratch: Vec<u8>,
 }
@@ -108,7 +113,16 @@ impl Journal {
         let payload = Payload::create(&path(dir, shard, "payload"))?;
         let mut scratch = Vec::new();
         let inputs = save(dir, shard, 0, node, None, &mut scratch)?;
-        Ok(Journal { dir: dir.into(), shard, generation: 0, inputs, spare: None, payload, scratch })
+        Ok(Journal {
+            dir: dir.into(),
+            shard,
+            generation: 0,
+            inputs,
+            spare: None,
+            payload,
+            held: None,
+            scratch,
+        })
     }
 
     /// Takes up the journal of an earlier process. None if there is none.
@@ -120,6 +134,7 @@ impl Journal {
             return Ok(None);
         };
         let payload = Payload::open(&path(dir, shard, "payload"))?;
+        let held = Held::open(&path(dir, shard, "held"))?;
         let mut inputs = Inputs::open(&inputs_path(dir, shard, generation), generation)?;
         let mut outputs = Vec::new();
         let mut last = Time(0);
@@ -136,8 +151,16 @@ impl Journal {
         let done = done.ok_or_else(|| Damaged::Checksum(inputs_path(dir, shard, generation)))?;
         outputs.drain(..done);
         let rest = (!outputs.is_empty()).then(|| (last, outputs, payload.get().to_vec()));
-        let journal =
-            Journal { dir: dir.into(), shard, generation, inputs, spare: None, payload, scratch: Vec::new() };
+        let journal = Journal {
+            dir: dir.into(),
+            shard,
+            generation,
+            inputs,
+            spare: None,
+            payload,
+            held,
+            scratch: Vec::new(),
+        };
         Ok(Some(Recovered { journal, node, rest }))
     }
 
@@ -158,6 +181,33 @@ impl Journal {
     /// An output has been carried out.
     pub fn done(&mut self) {
         self.inputs.output_done();
+    }
+
+    /// Keeps the contents of a page that are about to be nowhere else.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn hold(&mut self, page: PageId, contents: &[u8]) -> io::Result<()> {
+        let held = match &mut self.held {
+            Some(held) => held,
+            None => self.held.insert(Held::create(&path(&self.dir, self.shard, "held"))?),
+        };
+        held.set(page, contents);
+        Ok(())
+    }
+
+    /// They are where they belong again.
+    pub fn let_go(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.clear();
+        }
+    }
+
+    /// What an earlier process has held when it died.
+    #[must_use]
+    pub fn held(&self) -> Option<(PageId, Vec<u8>)> {
+        let (page, contents) = self.held.as_ref()?.get()?;
+        Some((page, contents.to_vec()))
     }
 
     /// Saves the state, so that no inputs need be given again.

@@ -6,6 +6,7 @@
 //! | `shard-N.*` | see [`crate::journal`] |
 //! | `regions` | the open regions and their files |
 //! | `attachment-N` | a process, and where it has mapped what |
+//! | `revoked-N` | why it may not have its region any more |
 
 pub(crate) mod note;
 mod process;
@@ -24,11 +25,13 @@ pub use take_up::{CannotTakeUp, TakenUp, look, take_up};
 
 use crate::journal::{Journal, Recovered};
 use crate::shard::Range;
+use crate::volume::ByVolume;
 
 /// The directory, in that of region memory.
 const DIRECTORY: &str = "state";
 const REGIONS: &str = "regions";
 const ATTACHMENT: &str = "attachment-";
+const REVOKED: &str = "revoked-";
 
 /// A region that is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,15 @@ pub struct KeptAttachment {
     pub command: String,
     /// UID of its pod, if it is in one.
     pub pod: Option<String>,
+    /// The volume that it came by, if it did by one. Absent in what earlier releases wrote, as are the next two.
+    #[serde(default)]
+    pub by_volume: Option<ByVolume>,
+    /// It may only read.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Why it may not have its region any more, if so. In a file of its own, since it is somebody else who writes that.
+    #[serde(skip)]
+    pub revoked: Option<String>,
     /// The inodes of its userfaultfds, in the order of the shards: each has one of its own.
     pub userfaultfds: Vec<u64>,
     /// What it has mapped.
@@ -120,6 +132,19 @@ impl Kept {
     pub fn forget_attachment(&self, id: u64) {
         // One that is there still is looked at and found to have ended.
         let _ = fs::remove_file(self.attachment(id));
+        let _ = fs::remove_file(self.revoked(id));
+    }
+
+    /// Notes that an attachment may not have its region any more.
+    ///
+    /// # Errors
+    /// The kernel's; most likely there is no room.
+    pub fn note_revoked(&self, id: u64, reason: &str) -> io::Result<()> {
+        note::write(&self.revoked(id), &reason)
+    }
+
+    fn revoked(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("{REVOKED}{id}"))
     }
 
     fn attachment(&self, id: u64) -> PathBuf {

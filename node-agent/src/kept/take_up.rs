@@ -102,7 +102,11 @@ fn read_all(memory_dir: &Path) -> Result<Option<TakenUp>, CannotTakeUp> {
     }
     let mut files: BTreeMap<u64, KeptRegion> = files.unwrap_or_default();
     let regions = views.into_iter().map(|(id, view)| (id, (view, files.remove(&id.0)))).collect();
-    Ok(Some(TakenUp { incarnation, regions, attachments: attachments(&kept.dir)?, shards }))
+    let mut attachments = attachments(&kept.dir)?;
+    for attachment in &mut attachments {
+        attachment.revoked = read(&kept.revoked(attachment.id))?;
+    }
+    Ok(Some(TakenUp { incarnation, regions, attachments, shards }))
 }
 
 fn attachments(dir: &Path) -> Result<Vec<KeptAttachment>, CannotTakeUp> {

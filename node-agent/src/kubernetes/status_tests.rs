@@ -37,7 +37,18 @@ fn open(epoch: u64, home: bool) -> Option<OpenRegion> {
 
 fn attached(id: u64, pod: Option<&str>) -> Attached {
     let (region, command) = (String::new(), String::new());
-    Attached { id: RegionId(id), region, pid: 1, uid: 0, command, pod: pod.map(Into::into), mapped_bytes: 0 }
+    Attached {
+        id: RegionId(id),
+        region,
+        pid: 1,
+        uid: 0,
+        command,
+        pod: pod.map(Into::into),
+        by_volume: None,
+        read_only: false,
+        revoked: None,
+        mapped_bytes: 0,
+    }
 }
 
 fn survey(regions: &[(u64, u64, bool)]) -> Survey {

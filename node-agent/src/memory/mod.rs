@@ -6,6 +6,7 @@
 
 mod mount;
 mod pool;
+mod read_only;
 mod region_file;
 #[cfg(test)]
 mod tests;

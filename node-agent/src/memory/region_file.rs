@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,6 +12,8 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, Whence, lseek64, unlinkat};
+
+use super::read_only;
 
 /// How the names of region files begin.
 pub(crate) const FILE_PREFIX: &str = "region-";
@@ -82,6 +84,26 @@ impl RegionFile {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Opens it for a program that may only read: a descriptor that nobody can turn into one for writing.
+    ///
+    /// # Errors
+    /// This process may not mount, or the file has no name any more.
+    pub fn open_read_only(&self) -> io::Result<File> {
+        let (Some(dir), Some(name)) =
+            (self.path.parent(), self.path.file_name().and_then(|name| name.to_str()))
+        else {
+            return Err(io::Error::other("a region file has a directory and a name"));
+        };
+        let file = read_only::open(dir, name)?;
+        // By now another region's file may have the name.
+        let (this, found) = (self.file.metadata()?, file.metadata()?);
+        if (this.dev(), this.ino()) == (found.dev(), found.ino()) {
+            Ok(file)
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotFound))
+        }
     }
 
     /// Where its name was made.
@@ -165,9 +187,17 @@ impl RegionFile {
     /// # Errors
     /// The kernel's; none is expected.
     pub fn has(&self, offset: u64, len: u64) -> io::Result<bool> {
+        Ok(self.next_there(offset)?.is_some_and(|data| data < offset + len))
+    }
+
+    /// The first byte at or behind `offset` that is there. Looking makes nothing.
+    ///
+    /// # Errors
+    /// The kernel's; none is expected.
+    pub fn next_there(&self, offset: u64) -> io::Result<Option<u64>> {
         match lseek64(&self.file, offset.cast_signed(), Whence::SeekData) {
-            Ok(data) => Ok(data.cast_unsigned() < offset + len),
-            Err(Errno::ENXIO) => Ok(false),
+            Ok(data) => Ok(Some(data.cast_unsigned())),
+            Err(Errno::ENXIO) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }

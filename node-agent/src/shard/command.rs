@@ -75,6 +75,14 @@ pub enum Command {
         region: RegionId,
         /// Its userfaultfd for this shard.
         uffd: Arc<Uffd>,
+        /// What it maps is private, of a file that was opened to read.
+        read_only: bool,
+    },
+    /// The program may not have the region any more: take it away, and answer each access with a SIGBUS from now on. It
+    /// stays bound, since what it knows may outlive its connection.
+    Revoke {
+        /// The attachment.
+        attachment: AttachmentId,
     },
     /// The program has mapped `range`, and the shard's part of it has been registered with its userfaultfd.
     Map {

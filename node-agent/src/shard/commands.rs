@@ -41,9 +41,12 @@ impl Worker {
                 self.engine.step(Input::Leave { region }, &[]);
             }
             Command::Drop { region } => self.drop_region(region),
-            Command::Bind { attachment, region, uffd } => self.bind(attachment, region, uffd),
+            Command::Bind { attachment, region, uffd, read_only } => {
+                self.bind(attachment, region, uffd, read_only);
+            }
+            Command::Revoke { attachment } => self.engine.revoke(attachment),
             Command::Map { attachment, range, done } => {
-                executor.programs.map(attachment, range);
+                self.engine.map(attachment, range);
                 // Whoever asked may be gone; then it does not matter. The same goes for the answers below.
                 let _ = done.send(());
             }
@@ -76,12 +79,12 @@ impl Worker {
         }
     }
 
-    fn bind(&mut self, id: AttachmentId, region: RegionId, uffd: Arc<Uffd>) {
+    fn bind(&mut self, id: AttachmentId, region: RegionId, uffd: Arc<Uffd>, read_only: bool) {
         let executor = &mut self.engine.executor;
         let Some(page_size) = executor.regions.get(region).map(|r| r.page_size) else {
             return executor.programs.end(id, "its region is not known to the shard");
         };
-        executor.programs.insert(id, region, page_size, uffd.clone());
+        executor.programs.insert(id, region, page_size, uffd.clone(), read_only);
         // What an earlier process has begun comes first.
         if !self.engine.is_waiting() {
             self.await_faults(id, &uffd);

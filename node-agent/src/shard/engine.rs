@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::executor::Executor;
 use super::ranges::Spot;
+use super::revocation::Revocations;
 use super::waits::Wait;
 use super::{AttachmentId, RegionReport, Report, Setup};
 use crate::journal::{Journal, Recovered, Rest};
@@ -46,7 +47,7 @@ pub(super) struct Engine {
     node: Node,
     outputs: Vec<Output>,
     /// What outlives this process.
-    journal: Option<Journal>,
+    pub(super) journal: Option<Journal>,
     /// An earlier process has served what is here, and not all of it has been told yet.
     waiting: bool,
     /// What it has left to do.
@@ -54,6 +55,8 @@ pub(super) struct Engine {
     /// Where faults are read to.
     faults: [Fault; READ_BATCH],
     pub(super) executor: Executor,
+    /// What is being taken away from programs.
+    pub(super) revocations: Revocations,
     metrics: Arc<Metrics>,
 }
 
@@ -89,6 +92,7 @@ impl Engine {
             rest,
             faults: [Fault::default(); READ_BATCH],
             executor: Executor::new(setup.metrics.clone()),
+            revocations: Revocations::default(),
             metrics: setup.metrics,
         })
     }
@@ -100,6 +104,7 @@ impl Engine {
 
     /// Finishes what an earlier process has begun, now that its regions and programs are here.
     pub(super) fn take_over(&mut self) {
+        self.put_back();
         if let Some((now, outputs, payload)) = self.rest.take() {
             for output in outputs {
                 if self.executor.knows(&output) {
@@ -180,6 +185,12 @@ impl Engine {
             }
         };
         let page = PageId { region: attachment.region, index };
+        if attachment.revoked {
+            return self.expel(id, page);
+        }
+        // A program that has made its private mapping writable stores into a copy of its own, for which it needs the page.
+        let fault =
+            if attachment.read_only { Fault { write: false, protected: false, ..fault } } else { fault };
         let wait = Wait::new(page, id, address, fault, self.executor.clock.now());
         tracing::trace!(?wait, "fault");
         if !self.executor.waits.add(wait) {

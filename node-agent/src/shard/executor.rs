@@ -117,7 +117,7 @@ impl Executor {
         }
     }
 
-    fn store(&mut self, page: PageId, contents: &[u8]) {
+    pub(super) fn store(&mut self, page: PageId, contents: &[u8]) {
         let place = self.regions.place(page);
         assert_eq!(contents.len(), place.len as usize, "lengths are checked at the door");
         if let Err(error) = place.file.write_page(place.offset, contents) {
@@ -125,7 +125,7 @@ impl Executor {
         }
     }
 
-    fn punch(&mut self, page: PageId) {
+    pub(super) fn punch(&mut self, page: PageId) {
         let place = self.regions.place(page);
         let punched = place.file.punch(place.offset, place.len.into());
         punched.expect("a hole can always be made in a tmpfs");
@@ -133,7 +133,7 @@ impl Executor {
         self.waits.unmapped(page);
     }
 
-    fn copy(&mut self, page: PageId) -> PageBuffer {
+    pub(super) fn copy(&mut self, page: PageId) -> PageBuffer {
         let place = self.regions.place(page);
         let copied = self.pool.filled(place.len, |buffer| place.file.read_page(place.offset, buffer));
         copied.expect("a file in a tmpfs can always be read")
@@ -253,7 +253,7 @@ impl Executor {
 }
 
 /// A page that has been received or granted cannot be kept. To go on would be to lose it, or to show zeros.
-fn out_of_memory(page: PageId, error: &std::io::Error) -> ! {
+pub(super) fn out_of_memory(page: PageId, error: &std::io::Error) -> ! {
     let (region, page) = (page.region.0, page.index);
     tracing::error!(
         region,

@@ -9,6 +9,7 @@
 //! | `engine` | the only caller of the protocol: turns events into inputs |
 //! | `executor` | carries the protocol's outputs out, in order |
 //! | `programs` | the attachments, and what is done to their memory |
+//! | `revocation` | takes a region away from one program while others go on |
 //! | `waits` | the faults that wait for a page |
 //! | `links` | the connections to peers |
 //!
@@ -26,6 +27,7 @@ mod poller;
 mod programs;
 mod ranges;
 mod regions;
+mod revocation;
 mod stripe;
 #[cfg(test)]
 mod tests;

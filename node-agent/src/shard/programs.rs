@@ -23,6 +23,10 @@ pub(super) struct Attachment {
     pub(super) uffd: Arc<Uffd>,
     pub(super) page_size: u32,
     pub(super) ranges: Ranges,
+    /// What it maps is private, of a file that was opened to read: nothing of it needs to be protected.
+    pub(super) read_only: bool,
+    /// It may not have the region any more: nothing is mapped, and every access is a SIGBUS.
+    pub(super) revoked: bool,
     /// It has ended, but its process lives on with what it has mapped: nothing is served any more, and what it may
     /// write still has to be taken from it.
     orphan: bool,
@@ -33,8 +37,13 @@ impl Attachment {
     /// memory before its connection.
     fn is_mapped(&self) -> bool {
         self.ranges.ends().any(|page| {
-            // Maps nothing that the node does not have, and nothing writable.
-            let mapped = self.uffd.continue_(page, crate::uffd::KERNEL_PAGE, true);
+            let mapped = if self.revoked {
+                // To map a page would undo that it is poisoned.
+                self.uffd.poison(page, crate::uffd::KERNEL_PAGE)
+            } else {
+                // Maps nothing that the node does not have, and nothing writable.
+                self.uffd.continue_(page, crate::uffd::KERNEL_PAGE, !self.read_only)
+            };
             !matches!(mapped, Err(OpError::Gone | OpError::Unmapped))
         })
     }
@@ -52,6 +61,17 @@ pub(super) enum Installed {
     Poisoned,
 }
 
+/// How far poisoning a page has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Poisoned {
+    /// No access to it succeeds any more.
+    Everywhere,
+    /// Some of it is mapped.
+    NotWhereMapped,
+    /// The memory map was changing: to be tried again.
+    Busy,
+}
+
 #[derive(Debug)]
 pub(super) struct Programs {
     by_id: BTreeMap<AttachmentId, Attachment>,
@@ -65,10 +85,18 @@ impl Programs {
         Programs { by_id: BTreeMap::new(), ended: Vec::new(), metrics }
     }
 
-    pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, uffd: Arc<Uffd>) {
+    pub(super) fn insert(
+        &mut self,
+        id: AttachmentId,
+        region: RegionId,
+        page_size: u32,
+        uffd: Arc<Uffd>,
+        read_only: bool,
+    ) {
         self.bury();
         let ranges = Ranges::new(page_size);
-        self.by_id.insert(id, Attachment { region, uffd, page_size, ranges, orphan: false });
+        let (revoked, orphan) = (false, false);
+        self.by_id.insert(id, Attachment { region, uffd, page_size, ranges, read_only, revoked, orphan });
     }
 
     pub(super) fn get(&self, id: AttachmentId) -> Option<&Attachment> {
@@ -130,6 +158,50 @@ impl Programs {
         self.by_id.iter().map(|(id, attachment)| (*id, attachment.uffd.clone()))
     }
 
+    /// An attachment may not have its region any more. Returns what it has mapped, of which nothing is taken away yet.
+    pub(super) fn revoke(&mut self, id: AttachmentId) -> Vec<Range> {
+        let Some(attachment) = self.by_id.get_mut(&id) else { return Vec::new() };
+        attachment.revoked = true;
+        attachment.ranges.all().collect()
+    }
+
+    /// Makes every access of a revoked attachment to a page a SIGBUS, wherever nothing is mapped.
+    pub(super) fn poison(&mut self, id: AttachmentId, page: PageId) -> Poisoned {
+        let Some(attachment) = self.by_id.get(&id) else { return Poisoned::Everywhere };
+        let mut poisoned = Poisoned::Everywhere;
+        let mut failed = None;
+        for address in attachment.ranges.addresses(page.index) {
+            let len = attachment.page_size.into();
+            match attachment.uffd.poison(address, len) {
+                Ok(()) => {}
+                Err(OpError::Unmapped) => _ = attachment.uffd.wake(address, len),
+                Err(OpError::Exists) => poisoned = poisoned.max(Poisoned::NotWhereMapped),
+                Err(OpError::Busy) => poisoned = Poisoned::Busy,
+                Err(error @ (OpError::Gone | OpError::NoPage | OpError::Other(_))) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            self.metrics.uffd_failure("revoke", error.name());
+            self.end(id, format!("cannot take its memory away: {error}"));
+        }
+        poisoned
+    }
+
+    /// Removes what the kernel notes of protection where an attachment has a page that is in the file no more. Were it there,
+    /// it would be writable afterwards.
+    pub(super) fn forget_protection(&mut self, id: AttachmentId, page: PageId) {
+        let Some(attachment) = self.by_id.get(&id).filter(|attachment| !attachment.read_only) else { return };
+        for address in attachment.ranges.addresses(page.index) {
+            // Whatever is wrong shows when it is poisoned.
+            let _ = attachment.uffd.write_protect(address, attachment.page_size.into(), false);
+        }
+    }
+
+    /// Lets everybody who waits for a page fault again.
+    pub(super) fn wake(&mut self, page: PageId) {
+        self.everywhere(page, "wake", |attachment, address, len| attachment.uffd.wake(address, len));
+    }
+
     /// Lets everybody who waits in a fault fault again.
     pub(super) fn wake_all(&mut self) {
         for attachment in self.by_id.values() {
@@ -143,6 +215,9 @@ impl Programs {
     /// Write-protects a page everywhere. When it returns, no program writes to the page any more.
     pub(super) fn protect(&mut self, page: PageId) {
         self.everywhere(page, "protect", |attachment, address, len| {
+            if attachment.read_only {
+                return Ok(());
+            }
             let protect = || attachment.uffd.write_protect(address, len, true);
             let mut done = protect();
             for _ in 0..PROTECT_TRIES {
@@ -167,10 +242,10 @@ impl Programs {
     /// Maps a page write-protected everywhere, where it is not mapped yet.
     pub(super) fn premap(&mut self, page: PageId) {
         self.everywhere(page, "premap", |attachment, address, len| {
-            if attachment.orphan {
+            if attachment.orphan || attachment.revoked {
                 return Ok(());
             }
-            match attachment.uffd.continue_(address, len, true) {
+            match attachment.uffd.continue_(address, len, !attachment.read_only) {
                 // Whoever needs it will fault.
                 Err(OpError::Exists | OpError::Unmapped | OpError::Busy | OpError::NoPage) => Ok(()),
                 other => other,
@@ -196,9 +271,14 @@ impl Programs {
 
     /// Maps the page where a fault waits for it and wakes whoever waits there.
     pub(super) fn install(&mut self, wait: &Wait, access: Access) -> Installed {
-        let Some(attachment) = self.by_id.get(&wait.attachment) else { return Installed::Done };
+        let attachment = self.by_id.get(&wait.attachment).filter(|attachment| !attachment.revoked);
+        let Some(attachment) = attachment else { return Installed::Done };
         let (uffd, address, len) = (&attachment.uffd, wait.address, u64::from(attachment.page_size));
         let done = match access {
+            // Of a private mapping the kernel makes nothing writable.
+            _ if attachment.read_only => {
+                or_if_mapped(uffd.continue_(address, len, false), || uffd.wake(address, len))
+            }
             Access::Read => or_if_mapped(uffd.continue_(address, len, true), || uffd.wake(address, len)),
             // The hint saves a call that would fail. When it is wrong, the thread faults again and gives a better one.
             Access::Write if wait.protected => uffd.write_protect(address, len, false),

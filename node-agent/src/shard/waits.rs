@@ -138,6 +138,14 @@ impl Waits {
         self.busy = self.list.iter().filter(|w| w.busy).count();
     }
 
+    /// Takes the pages out that an attachment waits for.
+    pub(super) fn take_all_of(&mut self, attachment: AttachmentId) -> Vec<PageId> {
+        let of = |wait: &&Wait| wait.attachment == attachment;
+        let pages = self.list.iter().filter(of).map(|wait| wait.page).collect();
+        self.forget(attachment, 0, u64::MAX);
+        pages
+    }
+
     /// Forgets an attachment's waits within a span of its memory.
     pub(super) fn forget(&mut self, attachment: AttachmentId, base: u64, len: u64) {
         let end = base.saturating_add(len);

@@ -75,10 +75,14 @@ impl Worker {
             self.engine.step(Input::Tick, &[]);
         }
         self.engine.retry_busy();
+        self.engine.revoke_some();
         self.settle();
     }
 
     fn patience(&self) -> Option<Duration> {
+        if self.engine.is_revoking() {
+            return Some(Duration::ZERO);
+        }
         let busy = self.engine.executor.waits.any_busy().then_some(BUSY_NANOS);
         let nanos = self.engine.nanos_to_deadline().into_iter().chain(busy).min();
         nanos.map(Duration::from_nanos)

@@ -117,6 +117,18 @@ impl Uffd {
         abi::register(&self.fd, &mut register).map_err(OpError::from_errno)
     }
 
+    /// As [`Uffd::register`], for a private mapping of a region file that was opened to read: the kernel maps nothing there
+    /// that could be written, so no stores are asked for. Unmapped pages are, though they could be mapped without asking: what
+    /// a hole of the file was read through elsewhere has left there would be seen as the region's contents.
+    ///
+    /// # Errors
+    /// The span is not a mapping of a region file, or is registered elsewhere.
+    pub fn register_read_only(&self, base: u64, len: u64) -> Result<(), OpError> {
+        let mode = abi::REGISTER_MISSING | abi::REGISTER_MINOR;
+        let mut register = abi::Register { span: abi::Span { start: base, len }, mode, ioctls: 0 };
+        abi::register(&self.fd, &mut register).map_err(OpError::from_errno)
+    }
+
     /// Gives the span back to the kernel. Threads that wait there go on, onto whatever the file has: only for a
     /// program that must not see region pages any more.
     ///

@@ -79,7 +79,7 @@ impl Agent {
         let parts = split(whole, REGION, self.shape.page_size.into(), self.shape.shards);
         for (index, shard) in self.shards.iter().enumerate() {
             let uffd = Arc::new(new_uffd());
-            shard.send(Command::Bind { attachment, region: REGION, uffd: uffd.clone() });
+            shard.send(Command::Bind { attachment, region: REGION, uffd: uffd.clone(), read_only: false });
             for (_, range) in parts.iter().filter(|(shard, _)| usize::from(*shard) == index) {
                 uffd.register(range.base, range.len).unwrap();
                 let (done, answer) = oneshot::channel();
