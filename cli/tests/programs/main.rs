@@ -7,7 +7,6 @@ mod library;
 mod mesh;
 mod musl;
 mod program;
-mod read_only;
 mod readme;
 
 use std::array;

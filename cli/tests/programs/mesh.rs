@@ -121,7 +121,14 @@ impl Mesh {
 
     /// Compiles it with this compiler.
     pub(crate) fn compile_with(&self, compiler: Compiler, source: &str, linked: &[&OsStr]) -> PathBuf {
-        compile(compiler, source, &self.scratch, linked)
+        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
+        let source = client.join("tests").join(source);
+        let program = self.scratch.join(source.file_stem().expect("a file's name"));
+        let mut compiler = self.command(compiler.command());
+        compiler.args(["-std=gnu11", "-pthread", "-I"]).arg(client.join("include"));
+        compiler.arg("-o").arg(&program).arg(&source).args(linked);
+        Program::start(format!("compiling {}", source.display()), compiler).succeeds();
+        program
     }
 
     /// What the agent of a node says of itself.
@@ -187,18 +194,6 @@ impl Drop for Mesh {
         }
         let _ = fs::remove_dir_all(&self.scratch);
     }
-}
-
-/// Compiles a C program of the folder `client/tests` into a directory.
-pub(crate) fn compile(compiler: Compiler, source: &str, into: &Path, linked: &[&OsStr]) -> PathBuf {
-    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
-    let source = client.join("tests").join(source);
-    let program = into.join(source.file_stem().expect("a file's name"));
-    let mut compiler = Command::new(compiler.command());
-    compiler.args(["-std=gnu11", "-pthread", "-I"]).arg(client.join("include"));
-    compiler.arg("-o").arg(&program).arg(&source).args(linked);
-    Program::start(format!("compiling {}", source.display()), compiler).succeeds();
-    program
 }
 
 /// Where the programs and libraries of this build are.

@@ -143,11 +143,14 @@ pub(crate) fn open(header: Header, flags: c_int) -> Outcome<c_int> {
         libc::O_RDONLY => false,
         _ => return Err(Errno(libc::EINVAL)),
     };
+    if flags & libc::O_DIRECTORY != 0 {
+        return Err(Errno(libc::ENOTDIR));
+    }
     if writes {
         writable(&header, "write to")?;
     }
     // Before the header says that it is ours: if no descriptor is left, nothing has happened.
-    let named = lock().region(header.slot()).descriptor();
+    let named = lock().region(header.slot()).descriptor(flags);
     let named = named.inspect_err(|errno| say!("cannot make a descriptor by /proc/self/fd: {errno}"))?;
     if usize::try_from(named.raw()).is_ok_and(|fd| fd >= marks::NUMBERS) {
         return Err(Errno(libc::EMFILE));

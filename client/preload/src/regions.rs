@@ -1,6 +1,8 @@
 //! The regions that this process is attached to: one attachment each, for as long as the program has a descriptor or a
 //! mapping of it. Callers have the lock. Opening one is not meant for signal handlers; the rest is async-signal-safe.
 
+use core::ffi::c_int;
+
 use pagemesh_attach::attachment::Attachment;
 use pagemesh_attach::mapping::{self, Place};
 use pagemesh_attach::socket::SocketPath;
@@ -85,8 +87,9 @@ impl Region {
     }
 
     /// A new descriptor of the program's for this region. It only names the file (`O_PATH`): no `read`, `write` or
-    /// `fallocate` can reach memory past the protocol, nor a program without this library that inherits it.
-    pub(crate) fn descriptor(&self) -> Outcome<Descriptor> {
+    /// `fallocate` can reach memory past the protocol, nor a program without this library that inherits it. Of the program's
+    /// flags only whether it is close-on-exec is left.
+    pub(crate) fn descriptor(&self, flags: c_int) -> Outcome<Descriptor> {
         let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
         let mut number = self.attachment.file().raw();
         let prefix = b"/proc/self/fd/".len();
@@ -95,7 +98,7 @@ impl Region {
             link[at] = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        let flags = libc::O_PATH | libc::O_CLOEXEC;
+        let flags = libc::O_PATH | flags & libc::O_CLOEXEC;
         // SAFETY: the path ends with NUL.
         let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, link.as_ptr(), flags, 0) };
         outcome(fd).map(Descriptor::adopt)

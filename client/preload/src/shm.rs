@@ -19,7 +19,7 @@ pub unsafe extern "C" fn shm_open(name: *const c_char, flags: c_int, mode: libc:
     let meaning = unsafe { door::of_shm_name(name) };
     let region = |header| match flags & libc::O_ACCMODE {
         libc::O_WRONLY => Err(Errno(libc::EINVAL)),
-        _ => door::open(header, flags),
+        _ => door::open(header, flags | libc::O_CLOEXEC),
     };
     // SAFETY: the caller's arguments.
     door::through(meaning, -1, region, || unsafe { next::shm_open(name, flags, mode) })

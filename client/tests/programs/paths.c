@@ -22,6 +22,8 @@ static void use(const char *name, const char *path, const char *other)
     int by_name = open_region(name);
     int fd = open(path, O_RDWR);
     CHECK(fd == by_name + 1);
+    CHECK(fcntl(by_name, F_GETFD) == FD_CLOEXEC && fcntl(fd, F_GETFD) == 0);
+    FAILS(open(path, O_RDONLY | O_DIRECTORY), ENOTDIR);
     CHECK((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR);
     _Atomic uint64_t *words = map_region(by_name, 4096, 0);
     _Atomic uint64_t *same = map_region(fd, 4096, 0);

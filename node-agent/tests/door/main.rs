@@ -5,6 +5,7 @@
 #[path = "../agent/client.rs"]
 #[expect(dead_code, reason = "the tests of the agent's binary use all of it")]
 mod client;
+mod library;
 mod names;
 mod node;
 mod program;
