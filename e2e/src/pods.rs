@@ -26,34 +26,49 @@ impl Scene {
         Api::namespaced(self.cluster.client.clone(), &self.namespace)
     }
 
-    /// Starts a pod that runs a command under the preload library, as user 65534, with regions that are named as its volume does.
+    /// A pod that runs a command, as user 65534, and knows of no region.
+    pub(crate) fn pod(&self, name: &str, on: On<'_>, command: &[&str]) -> Value {
+        json!({
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {
+                "nodeName": on.0,
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 10,
+                "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}],
+                "securityContext": {
+                    "runAsNonRoot": true, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [{
+                    "name": "program",
+                    "image": std::env::var("E2E_PROGRAM_IMAGE").unwrap_or_else(|_| IMAGE.into()),
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": command,
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                }],
+            },
+        })
+    }
+
+    /// Starts a pod that runs a command under the preload library, with regions that are named as its volume does.
     pub(crate) async fn start(&self, name: &str, on: On<'_>, regions: &str, command: &[&str]) -> Result<()> {
-        let mut spec = json!({
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": false,
-            "terminationGracePeriodSeconds": 10,
-            "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}],
-            "securityContext": {"runAsNonRoot": true, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": [{
-                "name": "pagemesh",
-                "csi": {"driver": DRIVER, "readOnly": true, "volumeAttributes": {"regions": regions}},
-            }],
-            "containers": [{
-                "name": "program",
-                "image": std::env::var("E2E_PROGRAM_IMAGE").unwrap_or_else(|_| IMAGE.into()),
-                "imagePullPolicy": "IfNotPresent",
-                "command": command,
-                "env": [
-                    {"name": "PAGEMESH_SOCKET", "value": format!("{VOLUME}/agent.sock")},
-                    {"name": "LD_PRELOAD", "value": format!("{VOLUME}/libpagemesh_preload.so")},
-                ],
-                "volumeMounts": [{"name": "pagemesh", "mountPath": VOLUME, "readOnly": true}],
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-            }],
-        });
-        spec["nodeName"] = Value::from(on.0);
-        let pod = json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
+        let mut pod = self.pod(name, on, command);
+        pod["spec"]["volumes"] = json!([{
+            "name": "pagemesh",
+            "csi": {"driver": DRIVER, "readOnly": true, "volumeAttributes": {"regions": regions}},
+        }]);
+        let container = &mut pod["spec"]["containers"][0];
+        container["env"] = json!([
+            {"name": "PAGEMESH_SOCKET", "value": format!("{VOLUME}/agent.sock")},
+            {"name": "LD_PRELOAD", "value": format!("{VOLUME}/libpagemesh_preload.so")},
+        ]);
+        container["volumeMounts"] = json!([{"name": "pagemesh", "mountPath": VOLUME, "readOnly": true}]);
         self.cluster.create(&self.pods(), pod).await.map(drop)
+    }
+
+    /// What a pod's program has printed so far.
+    pub(crate) async fn log(&self, name: &str) -> Result<String> {
+        Ok(self.pods().logs(name, &LogParams::default()).await?)
     }
 
     /// Runs a program in a pod to its end, and returns what it printed.

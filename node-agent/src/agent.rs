@@ -182,14 +182,8 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        let server = Server::new(
-            listener,
-            device.into(),
-            Arc::clone(&control),
-            args.attachments,
-            adopted,
-            volumes,
-        )?;
+        let server =
+            Server::new(listener, device.into(), Arc::clone(&control), args.attachments, adopted, volumes)?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api_server;
+mod attaching;
 mod command_line;
 mod deletion;
 mod examples;
@@ -50,6 +51,10 @@ pub(crate) fn side_by_side() -> Vec<Test> {
         test!(sharing::unmodified_programs_on_two_nodes_share_a_region),
         test!(sharing::a_region_grows),
         test!(sharing::coherence_is_switched_under_load),
+        test!(attaching::a_pod_waits_for_its_region_and_starts_by_itself),
+        test!(attaching::who_asks_to_read_only_cannot_write),
+        test!(attaching::a_pod_with_little_memory_reads_a_large_region),
+        test!(attaching::access_that_is_taken_away_ends_at_the_next_access),
         test!(deletion::deletion_waits_for_attachments_and_names_them),
         test!(deletion::a_recreated_region_is_a_new_one),
         test!(placement::what_cannot_be_placed_says_why_and_heals),
