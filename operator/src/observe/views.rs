@@ -38,8 +38,10 @@ pub(crate) fn node(node: Node) -> NodeView {
     taints.retain(|taint| taint.effect != "PreferNoSchedule");
     // When it was added says nothing here, and changes.
     taints.iter_mut().for_each(|taint| taint.time_added = None);
+    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
     NodeView {
         uid: node.metadata.uid.unwrap_or_default(),
+        unready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status != "True"),
         unschedulable: spec.unschedulable.unwrap_or(false),
         taints,
         labels: node.metadata.labels.unwrap_or_default(),

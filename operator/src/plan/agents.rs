@@ -56,12 +56,13 @@ fn ending(snapshot: &Snapshot, name: &str, agent: &Agent) -> Option<AgentEnding>
 }
 
 /// Whether Kubernetes starts another agent of the same pool on the node when this one has ended. Not where somebody clears the
-/// node: that one may be about to restart, and its memory goes with that.
+/// node, or it shuts down: it may be about to restart, and its memory goes with that.
 fn is_succeeded(snapshot: &Snapshot, name: &str, agent: &Agent) -> bool {
     let pool = agent.spec.agent_pool_name.as_ref().and_then(|pool| snapshot.pools.get(pool));
     let (Some(node), Some(pool)) = (snapshot.nodes.get(name), pool) else { return false };
     pool.metadata.deletion_timestamp.is_none()
         && !node.unschedulable
+        && !node.unready
         && node.matches(&pool.spec.node_selector)
         && node.taints.iter().all(|taint| daemon_set::tolerates(&pool.spec.tolerations, taint))
 }

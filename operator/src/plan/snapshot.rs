@@ -68,6 +68,8 @@ pub(crate) struct NodeView {
     pub(crate) labels: BTreeMap<String, String>,
     /// Cordoned.
     pub(crate) unschedulable: bool,
+    /// Its kubelet says that it is not ready, as when it shuts the node down.
+    pub(crate) unready: bool,
     /// Those that keep pods off the node that do not tolerate them.
     pub(crate) taints: Vec<Taint>,
 }

@@ -155,6 +155,7 @@ fn step(model: &mut Model, command: &str, args: &Args<'_>) -> Option<()> {
         "class-gone" => _ = std::sync::Arc::make_mut(&mut model.snapshot.classes).remove(name),
         "node" => model.set_node(name, |node| {
             node.unschedulable = args.get("cordoned").is_some();
+            node.unready = args.get("unready").is_some();
             node.taints = args.get("taint").into_iter().map(taint).collect();
             node.labels.extend(args.labels("labels").unwrap_or_default());
             if let Some(zone) = args.get("zone") {
