@@ -46,7 +46,6 @@ pub use identity::region_id;
 pub use mount_table::{
     CONTEXTS_MAX, DelegatedContext, MOUNTS_MAX, Mount, MountTable, MountTableSpec, PATH_BYTES_MAX,
 };
-pub use names::check_label;
 pub use object::Object;
 pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects, split_documents};
 pub use quantity::Quantity;

@@ -13,7 +13,7 @@ const SUBDOMAIN_BYTES_MAX: usize = 253;
 ///
 /// # Errors
 /// What is wrong with it, as the rest of a sentence.
-pub fn check_label(name: &str) -> Result<(), String> {
+pub(crate) fn check_label(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty; give it a name".into());
     }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
+use pagemesh_crds::{CSI_DRIVER, LIBRARY_PATH, MOUNT_PATH, SOCKET_PATH};
 use serde_json::{Value, json};
 
 use crate::cluster::said;
@@ -12,11 +13,6 @@ use crate::wait::{EVENTUALLY, Seen, until};
 
 /// The image with the programs, unless `E2E_PROGRAM_IMAGE` names another one: see e2e/images.
 const IMAGE: &str = "pagemesh.test/program:e2e";
-/// Where a pod has its volume.
-const VOLUME: &str = "/run/pagemesh";
-
-/// The agents' CSI driver.
-pub(crate) const DRIVER: &str = "csi.pagemesh.io";
 
 /// The node that a pod is to run on, cordoned or not.
 pub(crate) struct On<'a>(pub(crate) &'a str);
@@ -55,14 +51,14 @@ impl Scene {
         let mut pod = self.pod(name, on, command);
         pod["spec"]["volumes"] = json!([{
             "name": "pagemesh",
-            "csi": {"driver": DRIVER, "readOnly": true, "volumeAttributes": {"regions": regions}},
+            "csi": {"driver": CSI_DRIVER, "readOnly": true, "volumeAttributes": {"regions": regions}},
         }]);
         let container = &mut pod["spec"]["containers"][0];
         container["env"] = json!([
-            {"name": "PAGEMESH_SOCKET", "value": format!("{VOLUME}/agent.sock")},
-            {"name": "LD_PRELOAD", "value": format!("{VOLUME}/libpagemesh_preload.so")},
+            {"name": "PAGEMESH_SOCKET", "value": SOCKET_PATH},
+            {"name": "LD_PRELOAD", "value": LIBRARY_PATH},
         ]);
-        container["volumeMounts"] = json!([{"name": "pagemesh", "mountPath": VOLUME, "readOnly": true}]);
+        container["volumeMounts"] = json!([{"name": "pagemesh", "mountPath": MOUNT_PATH, "readOnly": true}]);
         self.cluster.create(&self.pods(), pod).await.map(drop)
     }
 

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DeleteParams;
+use pagemesh_crds::CSI_DRIVER;
 
 use crate::install;
-use crate::pods::{DRIVER, On};
+use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
 use crate::wait::{EVENTUALLY, SOON, Seen, until};
 
@@ -46,7 +47,7 @@ pub(super) async fn a_volume_that_is_asked_for_wrongly_says_why(scene: &Scene) -
     let [node, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     for (pod, regions, words) in [
         ("none", "", "names no region"),
-        ("twice", "table,table:ro", "twice"),
+        ("twice", "table,table:ro", "more than once"),
         ("path", "a/b/c", "NAMESPACE/"),
     ] {
         scene.start(pod, On(node), regions, STAYS).await?;
@@ -87,7 +88,7 @@ pub(super) async fn volumes_come_and_go_after_their_agent_was_replaced(scene: &S
     // Whether the next agent is there yet or not: both wait for it.
     scene.run("after", On(node), "table", &["sh", "-c", LOOK]).await?;
     scene.gone("before").await?;
-    let listed = format!("jsonpath={{.spec.drivers[?(@.name==\"{DRIVER}\")].nodeID}}");
+    let listed = format!("jsonpath={{.spec.drivers[?(@.name==\"{CSI_DRIVER}\")].nodeID}}");
     until("the kubelet to name the driver once", SOON, async || {
         let said = scene.cluster.kubectl(&["get", "csinode", node, "-o", &listed]).await?;
         Ok(Seen::when(said.trim() == node, || said))

@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pagemesh_crds::CSI_DRIVER as DRIVER;
 use ring::digest::{SHA256, digest};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -30,9 +31,6 @@ use proto::csi::node_server::NodeServer;
 use services::{Identity, Node};
 use socket::SocketFile;
 use store::Store;
-
-/// Name of the driver.
-pub const DRIVER: &str = "csi.pagemesh.io";
 
 /// Requests of one connection that are worked on at a time. The kubelet has one connection.
 const CONCURRENT_MAX: usize = 32;

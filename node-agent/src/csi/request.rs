@@ -4,18 +4,16 @@
 //! CSIDriver object says so, and without that people could write that too. So the pod's UID must be the one of the directory
 //! that the volume is for: the kubelet names that, and nobody knows the UID of a pod before it is made.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use pagemesh_crds::check_label;
+use pagemesh_crds::{ATTRIBUTE_REGIONS as REGIONS, AttachedRegion, parse_attach};
 use tonic::Status;
 
 use super::DRIVER;
 use super::proto::csi::{NodePublishVolumeRequest, VolumeCapability, volume_capability};
 use crate::volume::{PodIdentity, VolumeRegion};
 
-/// Regions of one volume.
-const REGIONS_MAX: usize = 32;
 /// Longest identifier, by CSI's rule.
 const ID_BYTES_MAX: usize = 128;
 /// Longest name of an object of Kubernetes.
@@ -30,10 +28,6 @@ const POD_NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
 const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
 const POD_UID: &str = "csi.storage.k8s.io/pod.uid";
 const SERVICE_ACCOUNT: &str = "csi.storage.k8s.io/serviceAccount.name";
-/// The attribute that people write.
-const REGIONS: &str = "regions";
-/// After a region's name: to read only.
-const READ_ONLY: &str = ":ro";
 
 /// A volume that is to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,45 +184,16 @@ fn regions(attributes: &HashMap<String, String>, namespace: &str) -> Result<Vec<
     let text = attributes.get(REGIONS).map(|text| text.trim()).unwrap_or_default();
     if text.is_empty() {
         return Err(invalid(format!(
-            "volumeAttributes names no region: write `{REGIONS}: table`, or several as `table,other/weights{READ_ONLY}`"
+            "volumeAttributes names no region: write `{REGIONS}: table`, or several as `table,other/weights:ro`"
         )));
     }
-    let mut regions = Vec::new();
-    let mut named = BTreeSet::new();
-    for part in text.split(',') {
-        if regions.len() == REGIONS_MAX {
-            return Err(invalid(format!(
-                "volumeAttributes.{REGIONS} names more than {REGIONS_MAX} regions: leave some out, or put fewer and larger ones \
-                 in their place"
-            )));
-        }
-        let region = region(part.trim(), namespace)?;
-        if !named.insert(region.name.clone()) {
-            return Err(invalid(format!(
-                "volumeAttributes.{REGIONS} names {} twice: leave one out",
-                region.name
-            )));
-        }
-        regions.push(region);
-    }
-    Ok(regions)
-}
-
-/// A region as people write it: `[NAMESPACE/]NAME[:ro]`.
-fn region(text: &str, namespace: &str) -> Result<VolumeRegion, Status> {
-    let (name, read_only) = text.strip_suffix(READ_ONLY).map_or((text, false), |name| (name, true));
-    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
-    for part in [namespace, name] {
-        check_label(part).map_err(|wrong| {
-            let wrong = if part.is_empty() { "a name is missing".to_owned() } else { wrong };
-            invalid(format!(
-                "volumeAttributes.{REGIONS} has `{}`: {wrong}; write [NAMESPACE/]NAME[{READ_ONLY}] for each region, with \
-                 commas between them",
-                text.escape_debug()
-            ))
-        })?;
-    }
-    Ok(VolumeRegion { name: format!("{namespace}/{name}"), read_only })
+    let regions = parse_attach(text, Some(namespace))
+        .map_err(|wrong| invalid(format!("volumeAttributes.{REGIONS} {wrong}")))?;
+    let whole = |region: AttachedRegion| VolumeRegion {
+        name: format!("{}/{}", region.namespace.as_deref().unwrap_or(namespace), region.name),
+        read_only: region.read_only,
+    };
+    Ok(regions.into_iter().map(whole).collect())
 }
 
 fn invalid(text: impl Into<String>) -> Status {

@@ -156,11 +156,11 @@ fn regions_are_named_once_and_by_their_names() {
         refused(with(REGIONS, value), "write [NAMESPACE/]NAME[:ro]");
     }
     for value in ["table,table", "table,table:ro", "table,team-a/table"] {
-        refused(with(REGIONS, value), "team-a/table twice");
+        refused(with(REGIONS, value), "table more than once");
     }
     let many = |count| (0..count).map(|at| format!("r{at}")).collect::<Vec<_>>().join(",");
-    assert_eq!(with(REGIONS, &many(REGIONS_MAX)).unwrap().regions.len(), REGIONS_MAX);
-    refused(with(REGIONS, &many(REGIONS_MAX + 1)), "more than 32");
+    assert_eq!(with(REGIONS, &many(32)).unwrap().regions.len(), 32);
+    refused(with(REGIONS, &many(33)), "at most 32");
     refused(with("region", "table"), "`region`, which means nothing");
 }
 
@@ -180,7 +180,9 @@ fn noise_is_refused_and_nothing_else_happens() {
         if let Ok(request) = with(REGIONS, &text) {
             for region in &request.regions {
                 let (namespace, name) = region.name.split_once('/').unwrap();
-                assert!(check_label(namespace).is_ok() && check_label(name).is_ok(), "{text:?}");
+                let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+                let is_name = |name: &str| !name.is_empty() && name.bytes().all(plain);
+                assert!(is_name(namespace) && is_name(name), "{text:?}");
             }
         }
     }

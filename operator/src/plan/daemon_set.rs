@@ -13,15 +13,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use pagemesh_crds::{AgentPool, AgentPoolSpec, LogLevel, UpdateStrategy, UpdateType, quantity};
+use pagemesh_crds::{AgentPool, AgentPoolSpec, CSI_DRIVER, LogLevel, UpdateStrategy, UpdateType, quantity};
 
 use super::children::{self, HTTP_PORT, PEER_PORT};
 use super::snapshot::AgentsRun;
 
 /// Where agents keep their socket and their memory, on the node and in their container.
 const RUN_DIR: &str = "/run/pagemesh";
-/// The agents' CSI driver.
-const CSI_DRIVER: &str = "csi.pagemesh.io";
 /// What agents of pools without `resources` request for their own work.
 const OWN_CPU: &str = "100m";
 const OWN_MEMORY_BYTES: u64 = 128 << 20;
