@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use pagemesh_agent::attach::{self, Server};
 use pagemesh_agent::config::{Files, Me, Objects, accept, of_files};
 use pagemesh_agent::control::Control;
+use pagemesh_agent::journal::Journal;
 use pagemesh_agent::kept::{self, Kept, TakenUp};
 use pagemesh_agent::kubernetes::{PodEvent, PodEvents};
 use pagemesh_agent::metrics::Metrics;
 use pagemesh_agent::peer::{Identity, Network};
-use pagemesh_agent::shard::{Event, Setup, Shard};
+use pagemesh_agent::shard::{self, Event, Setup, Shard};
 use pagemesh_agent::uffd::DEVICE;
 use pagemesh_agent::volume::{OpenVolume, PodIdentity, Volume, VolumeRegion};
-use pagemesh_protocol::{AgentId, Incarnation, Tuning};
+use pagemesh_protocol::{AgentId, Incarnation, PageId, RegionId, Tuning};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+
+use crate::client::PAGE;
 
 /// Shards of an agent.
 const SHARDS: u16 = 2;
@@ -229,6 +234,24 @@ impl Mesh {
             node.running().network.set_peers(peers);
             drop(entered);
         }
+    }
+
+    /// Ends the agent of a node while a page is out of its region file to be taken from a program, and starts another one.
+    pub(crate) fn restart_amid_revocation(&mut self, node: usize, region: RegionId, index: u64) {
+        let node = &mut self.nodes[node];
+        node.end();
+        let memory = node.dir.join("memory");
+        let file = fs::File::options().read(true).write(true).open(memory.join("region-team.table")).unwrap();
+        let mut contents = vec![0; PAGE as usize];
+        file.read_exact_at(&mut contents, index * PAGE).unwrap();
+        let shard = shard::of(region, index, PAGE, SHARDS);
+        let recovered = Journal::recover(Kept::of(&memory).dir(), shard).unwrap().unwrap();
+        let mut journal = recovered.journal;
+        journal.hold(PageId { region, index }, &contents).unwrap();
+        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&file, punch, (index * PAGE).cast_signed(), PAGE.cast_signed()).unwrap();
+        node.run();
+        self.allow("");
     }
 
     /// Ends the agent of a node and starts another one, which sees this `access` first.

@@ -118,3 +118,17 @@ fn what_is_revoked_stays_so_under_the_next_agent() {
     assert_eq!(new.ends_at("load 8").signal(), SIGBUS);
     assert_eq!(other.ask("load 7"), "6");
 }
+
+#[test]
+fn an_agent_that_dies_while_a_page_is_out_of_its_file_loses_nothing() {
+    let mut mesh = Mesh::start();
+    let [near, far] = [1, 0].map(|node| mesh.nodes[node].volume("s", &["team/table"]));
+    let (mut near, mut far) = (Program::attached(&near), Program::attached(&far));
+    assert_eq!(near.ask("store 3 77"), "stored");
+    let region = mesh.nodes[1].control().attachments()[0].1.id;
+    mesh.restart_amid_revocation(1, region, 3);
+    assert_eq!(near.ask("load 3"), "77");
+    assert_eq!(far.ask("load 3"), "77");
+    assert_eq!(far.ask("store 3 78"), "stored");
+    assert_eq!(near.ask("load 3"), "78");
+}
