@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pagemesh_agent::attach::{self, Server};
+use pagemesh_agent::attach::{self, Holdings, Server};
 use pagemesh_agent::config::{Me, Objects};
 use pagemesh_agent::control::{Control, survey};
 use pagemesh_agent::http::{self, Readiness, Standing};
@@ -153,8 +153,10 @@ impl Agent {
         let listener = attach::listen(&dirs.socket(), args.socket_mode)?;
         let identity = Identity { me: me.id, incarnation, shards: shard_count(args) };
         let taken_up = take_up(&args.memory_dir, identity)?;
-        let (recovered, regions, attachments) = match taken_up {
-            Some(TakenUp { shards, regions, attachments, .. }) => (shards, regions, attachments),
+        let (recovered, regions, attachments, keepers) = match taken_up {
+            Some(TakenUp { shards, regions, attachments, keepers, .. }) => {
+                (shards, regions, attachments, keepers)
+            }
             None => Default::default(),
         };
         let takes_over = !recovered.is_empty();
@@ -166,7 +168,8 @@ impl Agent {
         let control = Arc::new(control.telling(pods));
         // Before anybody is talked to: whatever programs may write must be known to be taken from them.
         let closed = control.reopen(regions);
-        let adopted = match attach::adopt(&control, attachments) {
+        let holdings = Arc::new(Holdings::new(incarnation, Kept::of(&args.memory_dir), keepers));
+        let adopted = match attach::adopt(&control, &holdings, attachments) {
             Ok(adopted) => adopted,
             Err(error) => {
                 // A program could write what others do not see. Another life has nothing to do with it.
@@ -182,8 +185,15 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        let server =
-            Server::new(listener, device.into(), Arc::clone(&control), args.attachments, adopted, volumes)?;
+        let server = Server::new(
+            listener,
+            device.into(),
+            Arc::clone(&control),
+            args.attachments,
+            holdings,
+            adopted,
+            volumes,
+        )?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();

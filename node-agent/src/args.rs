@@ -79,11 +79,11 @@ pub(crate) struct RunArgs {
     /// brackets) where that is not the port of --listen.
     #[arg(long, value_name = "ADDR", requires = "kubernetes", value_parser = reachable)]
     advertise: Option<Advertise>,
-    /// On Kubernetes: root directory of this node's kubelet, by which pods get volumes of the CSI driver csi.pagemesh.io.
-    /// Without it there are none.
-    #[arg(long, value_name = "DIR", requires = "kubernetes", value_parser = absolute)]
+    /// Root directory of this node's kubelet, by which pods get volumes of the CSI driver csi.pagemesh.io. Without it there are
+    /// none.
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
     pub(crate) kubelet_dir: Option<PathBuf>,
-    /// On Kubernetes: the preload library that pods get with their volumes.
+    /// The preload library that pods get with their volumes.
     #[arg(long, value_name = "PATH", default_value = LIBRARY)]
     pub(crate) library: PathBuf,
     /// Runtime directory of this agent alone: agent.sock, and agent.json once it is up.
@@ -286,7 +286,6 @@ mod tests {
             format!("{ON_KUBERNETES} --advertise node-a"),
             format!("{} --advertise 10.0.0.1:7400", RUN.join(" ")),
             format!("{} --namespace s", RUN.join(" ")),
-            format!("{} --kubelet-dir /var/lib/kubelet", RUN.join(" ")),
             format!("{ON_KUBERNETES} --advertise ::1 --kubelet-dir kubelet"),
             format!("{ON_KUBERNETES} --advertise ::1 --kubelet-dir /var/lib/../kubelet"),
         ] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use pagemesh_agent::config::{Me, Watch};
+use pagemesh_agent::csi::Csi;
 use pagemesh_agent::http::Readiness;
 use pagemesh_agent::instance::Dirs;
 use pagemesh_agent::kubernetes::PodEvents;
@@ -17,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::agent::{Agent, Ending, Pages, Served, Signals, life, shard_count};
 use crate::args::RunArgs;
+use crate::start_up::start_csi;
 use crate::take_over::{Predecessor, take_over};
 
 /// Why an agent ends that nothing is wrong with.
@@ -42,8 +44,13 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path, begun_nanos: u6
         warn!(http = %pages.address, "everyone who reaches this address can read the agent's status");
     }
     let life = life(&args.memory_dir)?;
-    let served = Served { objects: published, volumes: volume::none(), events: PodEvents::nobody() };
+    let csi = start_csi(args, &args.name, &dirs, &pages)?;
+    let volumes = csi.as_ref().map_or_else(volume::none, Csi::volumes);
+    let served = Served { objects: published, volumes, events: PodEvents::nobody() };
     let mut agent = Agent::start(args, &dirs, &pages, me, life, served, before).await?;
+    if let Some(csi) = csi {
+        agent.depend_on(csi.run());
+    }
     agent.depend_on(source.run(publish));
     let door = Door::open(dirs.dir(), shard_count(args))?;
     let end = async {

@@ -77,9 +77,9 @@ impl StartUp<'_> {
         self.pages.standing.send_replace(Standing::Waiting(standing.into()));
         let id = self.api.wait_for_id(&self.identity.name, &self.own).await;
         // What can go wrong here does, as long as the other one serves.
-        self.csi_settings(&self.args.dir).as_ref().map_or(Ok(()), csi::check)?;
+        csi_settings(self.args, &self.identity.name, &self.args.dir).as_ref().map_or(Ok(()), csi::check)?;
         let (dirs, before) = take_over(self.args, self.begun_nanos).await?;
-        let csi = self.start_csi(&dirs)?;
+        let csi = start_csi(self.args, &self.identity.name, &dirs, self.pages)?;
         let incarnation = life(&self.args.memory_dir)?;
         let mut cluster = self.cluster(incarnation);
         (cluster.preflight, cluster.held_bytes) = (findings, dirs.held_bytes());
@@ -107,26 +107,13 @@ impl StartUp<'_> {
             );
         }
         // Pods come and go, whether the agent has its number already or not.
-        let csi = self.start_csi(&dirs)?;
+        let csi = start_csi(self.args, &self.identity.name, &dirs, self.pages)?;
         cluster.stand(self.pages, Stage::WaitingForId);
         declared(&mut uid).await;
         let id = self.api.wait_for_id(&self.identity.name, &self.own).await;
         info!(id, incarnation = shown(incarnation), "the operator has given this agent its number");
         let before = Predecessor::NotThere { begun_nanos: self.begun_nanos };
         Ok(Ready { dirs, before, cluster, incarnation, id, csi })
-    }
-
-    fn csi_settings(&self, dir: &Path) -> Option<csi::Settings> {
-        let RunArgs { kubelet_dir, library, .. } = self.args;
-        let (node, dir, library) = (self.identity.name.clone(), dir.into(), library.clone());
-        kubelet_dir.clone().map(|kubelet_dir| csi::Settings { node, kubelet_dir, dir, library })
-    }
-
-    /// Opens the volumes of the node's pods. The directories must be this agent's.
-    fn start_csi(&self, dirs: &Dirs) -> Result<Option<Csi>> {
-        let standing = self.pages.standing.subscribe();
-        let serving = move || matches!(&*standing.borrow(), Standing::Serving(_));
-        Ok(self.csi_settings(dirs.dir()).map(|settings| Csi::start(&settings, serving)).transpose()?)
     }
 
     fn cluster(&self, incarnation: Incarnation) -> Cluster {
@@ -201,4 +188,17 @@ fn examine(dir: &Path, memory_dir: &Path, lent: Option<u64>) -> (Found, Vec<Find
     let mut findings = preflight::evaluate(&preflight::gather(memory_dir));
     findings.extend(trouble.map(|trouble| preflight::failure("directories", trouble.to_string())));
     (found, findings)
+}
+
+fn csi_settings(args: &RunArgs, node: &str, dir: &Path) -> Option<csi::Settings> {
+    let RunArgs { kubelet_dir, library, .. } = args;
+    let (node, dir, library) = (node.to_owned(), dir.into(), library.clone());
+    kubelet_dir.clone().map(|kubelet_dir| csi::Settings { node, kubelet_dir, dir, library })
+}
+
+/// Opens the volumes of the node's pods. The directories must be this agent's.
+pub(crate) fn start_csi(args: &RunArgs, node: &str, dirs: &Dirs, pages: &Pages) -> Result<Option<Csi>> {
+    let standing = pages.standing.subscribe();
+    let serving = move || matches!(&*standing.borrow(), Standing::Serving(_));
+    Ok(csi_settings(args, node, dirs.dir()).map(|settings| Csi::start(&settings, serving)).transpose()?)
 }

@@ -1,6 +1,8 @@
 //! The packets of the attach protocol, in bytes: docs/src/attach-protocol.md is the contract. Fixed layouts, no
 //! allocation; async-signal-safe.
 
+pub mod keeper;
+
 use core::fmt;
 
 use crate::RegionName;
@@ -222,14 +224,7 @@ impl Reply {
     ///
     /// Whatever is not exactly what the contract says.
     pub fn decode(packet: &[u8]) -> Result<Reply, WireError> {
-        if packet.len() < HEADER || packet[..4] != MAGIC {
-            return Err(WireError::Foreign);
-        }
-        let version = u16_at(packet, 4);
-        if version != VERSION {
-            return Err(WireError::Version(version));
-        }
-        match (u16_at(packet, 6), packet.len()) {
+        match (kind(packet)?, packet.len()) {
             (WELCOME, 40) => Ok(Reply::Welcome(Welcome {
                 size: u64_at(packet, 8),
                 page_size: u64_at(packet, 16),
@@ -241,6 +236,17 @@ impl Reply {
             (OK, HEADER) => Ok(Reply::Ok),
             (kind, length) => Err(WireError::Shape { kind, length }),
         }
+    }
+}
+
+/// The kind of a packet of this protocol.
+fn kind(packet: &[u8]) -> Result<u16, WireError> {
+    if packet.len() < HEADER || packet[..4] != MAGIC {
+        return Err(WireError::Foreign);
+    }
+    match u16_at(packet, 4) {
+        VERSION => Ok(u16_at(packet, 6)),
+        version => Err(WireError::Version(version)),
     }
 }
 

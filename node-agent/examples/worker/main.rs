@@ -2,6 +2,7 @@
 //! client library, with plain loads and stores.
 
 mod arena;
+mod background;
 mod counter;
 mod history;
 mod litmus;
@@ -14,7 +15,7 @@ use pagemesh::Region;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [what, socket, region, rest @ ..] = &args[..] else {
-        eprintln!("usage: worker litmus|history|count|sweep|hold SOCKET REGION ...");
+        eprintln!("usage: worker litmus|history|count|sweep|hold|background SOCKET REGION ...");
         return ExitCode::from(2);
     };
     let region = match Region::attach_to(Path::new(socket), region) {
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         "history" => history::run(&region, rest),
         "count" => counter::count(&region, rest),
         "sweep" => counter::sweep(&region, rest),
+        "background" => background::background(&region, rest),
         "hold" => counter::hold(&region, rest),
         other => Err(format!("no such work: {other}")),
     };

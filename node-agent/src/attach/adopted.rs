@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pagemesh_protocol::RegionId;
 use tokio::io::Interest;
@@ -12,13 +13,19 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tracing::info;
 
+use super::attached::register;
+use super::keeper::{HeldOn, Holding, Holdings, open_to_hold};
 use super::ranges::Ranges;
-use super::session::register;
+use super::rest::hold_on;
 use super::socket::watch;
 use crate::control::{Admission, Attached, Attachment, Control, GivenUp};
 use crate::kept::{KeptAttachment, Process, find_userfaultfds};
-use crate::shard::{self, AttachmentId, Command};
-use crate::uffd::Uffd;
+use crate::shard::{self, AttachmentId, Command, Counts, Range};
+use crate::uffd::{KERNEL_PAGE, OpError, Uffd};
+use crate::volume::ByVolume;
+
+/// How often is looked whether a program that has no connection has anything mapped still.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// An attachment that was taken up.
 #[derive(Debug)]
@@ -30,7 +37,26 @@ pub struct Adopted {
     pub(super) ranges: Ranges,
     /// By shard.
     pub(super) uffds: Arc<[Arc<Uffd>]>,
-    process: OwnedFd,
+    /// What keeps it held by a keeper, if it came by a volume.
+    pub(super) held: Option<HeldOn>,
+    pub(super) process: OwnedFd,
+}
+
+/// Whether anything of what it has mapped is mapped still: `exec` and `munmap` do not say a word.
+async fn is_mapped(admission: &Admission, ranges: &Ranges, uffds: &Arc<[Arc<Uffd>]>) -> bool {
+    let (region, page_size, uffds) = (admission.region, admission.page_size, Arc::clone(uffds));
+    let ranges: Vec<Range> = ranges.all().collect();
+    let any = move || {
+        let shards = uffds.len() as u16;
+        let parts = ranges.iter().flat_map(|range| shard::split(*range, region, page_size, shards));
+        parts.into_iter().any(|(shard, part)| {
+            // Maps nothing that the node does not have, and nothing writable.
+            let mapped = uffds[usize::from(shard)].continue_(part.base, KERNEL_PAGE, true);
+            !matches!(mapped, Err(OpError::Gone | OpError::Unmapped))
+        })
+    };
+    // The ioctl waits for the lock of the program's address space, which the program can hold for long.
+    tokio::task::spawn_blocking(any).await.unwrap_or(true)
 }
 
 /// Takes up what was attached to an earlier process, as far as it is still there: tells the shards, and notes who will have
@@ -38,11 +64,15 @@ pub struct Adopted {
 ///
 /// # Errors
 /// A program is there that cannot be reached, so what it may write cannot be taken from it.
-pub fn adopt(control: &Arc<Control>, attachments: Vec<KeptAttachment>) -> io::Result<Vec<Adopted>> {
+pub fn adopt(
+    control: &Arc<Control>,
+    holdings: &Arc<Holdings>,
+    attachments: Vec<KeptAttachment>,
+) -> io::Result<Vec<Adopted>> {
     let mut adopted = Vec::new();
     for kept in attachments {
         let (id, name, pid) = (kept.id, kept.name.clone(), kept.process.pid);
-        match adopt_one(control, kept)? {
+        match adopt_one(control, holdings, kept)? {
             Ok(one) => {
                 info!(attachment = id, region = name, pid, "took up an attachment");
                 adopted.push(one);
@@ -57,7 +87,11 @@ pub fn adopt(control: &Arc<Control>, attachments: Vec<KeptAttachment>) -> io::Re
 }
 
 /// One attachment, or why it has ended.
-fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<Adopted, &'static str>> {
+fn adopt_one(
+    control: &Arc<Control>,
+    holdings: &Arc<Holdings>,
+    kept: KeptAttachment,
+) -> io::Result<Result<Adopted, &'static str>> {
     let attached = Attached {
         id: RegionId(kept.region),
         region: kept.name.clone(),
@@ -76,11 +110,15 @@ fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<
         return Ok(Err("its region is gone"));
     };
     let Some(process) = kept.process.open()? else { return Ok(Err("its process is gone")) };
-    let found = match find_userfaultfds(kept.process, &process, &kept.userfaultfds) {
+    let mut found = match find_userfaultfds(kept.process, &process, &kept.userfaultfds) {
         Ok(found) => found,
         Err(_) if kept.process.open()?.is_none() => return Ok(Err("its process is gone")),
         Err(error) => return Err(error),
     };
+    let keeper = kept.by_volume.as_ref().and_then(|by| holdings.keeper(&by.volume));
+    if let Some(keeper) = keeper.filter(|_| found.iter().any(Option::is_none)) {
+        find_in_keeper(keeper, &kept.userfaultfds, &mut found)?;
+    }
     // Without them, what it has mapped is watched by nobody: that was the program's own doing, or it is another program now.
     let Some(uffds) = found.into_iter().map(|uffd| uffd.map(Arc::new)).collect::<Option<Vec<_>>>() else {
         return Ok(Err("it has closed its userfaultfds"));
@@ -96,14 +134,12 @@ fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<
     if uffds.len() != shards.len() {
         return Err(io::Error::other(format!("attachment {} is of another number of shards", kept.id)));
     }
-    for (shard, uffd) in shards.iter().zip(&uffds) {
-        let uffd = Arc::clone(uffd);
-        shard.send(Command::Bind {
-            attachment: id,
-            region: admission.region,
-            uffd,
-            read_only: kept.read_only,
-        });
+    let uffds: Arc<[Arc<Uffd>]> = uffds.into();
+    let counts: Arc<[Arc<Counts>]> = uffds.iter().map(|_| Arc::default()).collect();
+    for ((shard, uffd), counts) in shards.iter().zip(&*uffds).zip(&*counts) {
+        let (uffd, counts) = (Arc::clone(uffd), Arc::clone(counts));
+        let (region, read_only) = (admission.region, kept.read_only);
+        shard.send(Command::Bind { attachment: id, region, uffd, read_only, counts });
         if kept.revoked.is_some() {
             shard.send(Command::Revoke { attachment: id });
         }
@@ -118,8 +154,32 @@ fn adopt_one(control: &Arc<Control>, kept: KeptAttachment) -> io::Result<Result<
             shards[usize::from(shard)].send(Command::Map { attachment: id, range, done });
         }
     }
-    let uffds = uffds.into();
-    Ok(Ok(Adopted { admission, attachment, given_up, kept, ranges, uffds, process }))
+    let held = match &kept.by_volume {
+        Some(ByVolume { volume, .. }) => {
+            let (region, file) = (admission.name.clone(), open_to_hold(&admission.file, kept.read_only));
+            let holding = Holding { region, file, uffds: Arc::clone(&uffds), counts };
+            Some(holdings.hold(volume, kept.id, holding))
+        }
+        None => None,
+    };
+    Ok(Ok(Adopted { admission, attachment, given_up, kept, ranges, uffds, held, process }))
+}
+
+/// Looks for what a program has closed in its pod's keeper.
+///
+/// # Errors
+/// The keeper lives, and there is no way to it.
+fn find_in_keeper(keeper: Process, inodes: &[u64], found: &mut [Option<Uffd>]) -> io::Result<()> {
+    let Some(pidfd) = keeper.open()? else { return Ok(()) };
+    let held = match find_userfaultfds(keeper, &pidfd, inodes) {
+        Ok(held) => held,
+        Err(_) if !keeper.lives() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for (found, held) in found.iter_mut().zip(held) {
+        *found = found.take().or(held);
+    }
+    Ok(())
 }
 
 /// Who is awaited.
@@ -153,23 +213,39 @@ impl Parked {
     /// The runtime cannot watch the process.
     pub(super) async fn park(&self, adopted: Adopted, claimed: Claimed) -> io::Result<()> {
         let id = adopted.kept.id;
-        let Adopted { admission, attachment, mut given_up, kept, ranges, uffds, process } = adopted;
+        let Adopted { admission, attachment, mut given_up, kept, ranges, uffds, held, process } = adopted;
         let watched: AsyncFd<OwnedFd> = watch(process, Interest::READABLE)?;
+        let unmapped = async {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                looks.tick().await;
+                if !is_mapped(&admission, &ranges, &uffds).await {
+                    break;
+                }
+            }
+        };
         tokio::select! {
             claimed = claimed => {
                 let process = watched.into_inner();
-                let adopted = Adopted { admission, attachment, given_up, kept, ranges, uffds, process };
+                let adopted = Adopted { admission, attachment, given_up, kept, ranges, uffds, held, process };
                 if let Ok(claimed) = claimed {
                     // Who has claimed it and is gone has ended it.
                     let _ = claimed.send(adopted);
                 }
                 return Ok(());
             }
-            // What it has mapped a successor must know of.
-            _ = &mut given_up => {}
-            _ = watched.readable() => attachment.end(),
+            _ = &mut given_up => {
+                self.lock().remove(&id);
+                // What it has mapped a successor must know of.
+                drop(attachment);
+                return hold_on(held, &watched).await;
+            }
+            _ = watched.readable() => {}
+            () = unmapped => {}
         }
         self.lock().remove(&id);
+        attachment.end();
+        held.into_iter().for_each(HeldOn::release);
         Ok(())
     }
 

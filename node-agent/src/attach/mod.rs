@@ -5,10 +5,14 @@
 //! checked once, in one of these files.
 
 mod adopted;
+mod attached;
+mod end;
+mod keeper;
 mod listener;
 pub mod packet;
 mod pod;
 mod ranges;
+mod rest;
 mod session;
 mod socket;
 mod volumes;
@@ -31,6 +35,7 @@ use adopted::Parked;
 use volumes::Doors;
 
 pub use adopted::{Adopted, adopt};
+pub use keeper::{Holdings, Told};
 pub use listener::{ListenError, listen};
 pub use ranges::RANGES_MAX;
 pub(crate) use socket::{Connection, accept, connect, peer_pidfd, pidfd_open, watch};
@@ -49,6 +54,7 @@ pub(crate) struct Shared {
     device: OwnedFd,
     attachments_max: usize,
     parked: Parked,
+    holdings: Arc<Holdings>,
 }
 
 /// Listens for programs.
@@ -72,12 +78,13 @@ impl Server {
         device: OwnedFd,
         control: Arc<Control>,
         attachments_max: usize,
+        holdings: Arc<Holdings>,
         adopted: Vec<Adopted>,
         volumes: Volumes,
     ) -> io::Result<Server> {
         let listener = socket::watch(listener, Interest::READABLE)?;
         let parked = Parked::default();
-        let shared = Arc::new(Shared { control, device, attachments_max, parked });
+        let shared = Arc::new(Shared { control, device, attachments_max, parked, holdings });
         Ok(Server { listener, shared, adopted, volumes })
     }
 
@@ -128,7 +135,10 @@ impl Server {
                 (Ok(own), Ok(place)) => {
                     sessions.spawn(async move {
                         let volume = door.as_ref().map(|door| &*door.volume);
-                        session::serve(&connection, volume, &shared).await;
+                        if let Some(rest) = session::serve(&connection, volume, &shared).await {
+                            drop(connection);
+                            rest.outlive(&shared).await;
+                        }
                         drop((own, place));
                     });
                 }

@@ -19,6 +19,8 @@ const MAP: u16 = 5;
 const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
+const KEEP: u16 = 9;
+const ASK: u16 = 13;
 
 /// Flag of a `Hello`: the program knows read-only attachments.
 const KNOWS_READ_ONLY: u32 = 1;
@@ -58,6 +60,10 @@ pub enum Request {
         /// Its number.
         attachment: u64,
     },
+    /// I am a keeper.
+    Keep,
+    /// Can every region of this volume be attached now?
+    Ask,
 }
 
 /// Why a packet is not a [`Request`]. Each is a sentence that the program's log can show.
@@ -110,7 +116,7 @@ impl Request {
         let kind = u16_at(packet, 6);
         let want = match kind {
             HELLO => 16 + TEXT_MAX,
-            BIND => HEADER,
+            BIND | KEEP | ASK => HEADER,
             MAP => 32,
             UNMAP => 24,
             RESUME => 16,
@@ -126,6 +132,8 @@ impl Request {
                 knows_read_only: u32_at(packet, 8) & KNOWS_READ_ONLY != 0,
             },
             BIND => Request::Bind,
+            KEEP => Request::Keep,
+            ASK => Request::Ask,
             MAP => {
                 Request::Map { base: u64_at(packet, 8), len: u64_at(packet, 16), offset: u64_at(packet, 24) }
             }
@@ -223,7 +231,7 @@ impl Reply {
 }
 
 /// The longest beginning of `text` that fits and does not cut a character.
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     let mut end = text.len().min(TEXT_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -231,7 +239,7 @@ fn cut(text: &str) -> &str {
     &text[..end]
 }
 
-fn header(kind: u16, len: usize) -> Vec<u8> {
+pub(super) fn header(kind: u16, len: usize) -> Vec<u8> {
     let mut packet = vec![0; len];
     packet[..4].copy_from_slice(&MAGIC);
     packet[4..6].copy_from_slice(&VERSION.to_le_bytes());
@@ -275,6 +283,8 @@ mod tests {
             (hello(b"team/table"), Request::Hello { name: "team/table".into(), knows_read_only: false }),
             (hello(&[b'x'; TEXT_MAX]), Request::Hello { name: "x".repeat(TEXT_MAX), knows_read_only: false }),
             (numbers(BIND, &[]), Request::Bind),
+            (numbers(KEEP, &[]), Request::Keep),
+            (numbers(ASK, &[]), Request::Ask),
             (
                 numbers(MAP, &[0x7f00_dead_b000, 1 << 40, u64::MAX]),
                 Request::Map { base: 0x7f00_dead_b000, len: 1 << 40, offset: u64::MAX },
@@ -304,7 +314,8 @@ mod tests {
     #[test]
     fn no_single_changed_byte_is_read_as_something_else_of_another_kind() {
         for (packet, request) in samples() {
-            for at in 0..packet.len() {
+            // Another kind is another kind, and may be as long.
+            for at in (0..packet.len()).filter(|at| *at != 6) {
                 for flip in 1..=255_u8 {
                     let mut other = packet.clone();
                     other[at] ^= flip;

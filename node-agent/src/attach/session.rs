@@ -1,6 +1,5 @@
 //! The life of one connection: `Hello`, `Bind`, then any number of `Map` and `Unmap`.
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,71 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pagemesh_telemetry::continue_from;
-use tokio::sync::oneshot;
 use tracing::{Instrument, debug, info, info_span};
 
 use super::Shared;
 use super::adopted::Adopted;
-use super::packet::{PacketError, Reason, Reply, Request};
+use super::attached::Session;
+use super::end::{End, bad, internal};
+use super::keeper::{self, HeldOn, Holding, Told, open_to_hold};
+use super::packet::{Reason, Reply, Request};
 use super::pod::pod_uid;
 use super::ranges::Ranges;
+use super::rest::Rest;
 use super::socket::{Connection, PeerCredentials, Received};
-use crate::control::{Admission, Attached, Attachment, Denied, GivenUp, Who};
+use crate::control::{Admission, Attached, Denied, GivenUp, Who};
 use crate::kept::{KeptAttachment, Process};
-use crate::shard::{self, Command, Range, ShardHandle};
-use crate::uffd::{OpError, Uffd};
+use crate::shard::{Command, Counts};
+use crate::uffd::Uffd;
 use crate::volume::{ByVolume, Volume};
 
 /// How long a program may take to introduce itself, so that idle connections do not take the places of others.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a connection ends.
-#[derive(Debug)]
-enum End {
-    /// The program has closed it or is gone.
-    Closed(&'static str),
-    /// It was told why.
-    Refused(Reason, String),
-    /// A shard gave the attachment up.
-    GivenUp(String),
-    /// The socket does not work.
-    Io(io::Error),
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> End {
-        End::Io(error)
-    }
-}
-
-impl From<PacketError> for End {
-    fn from(error: PacketError) -> End {
-        let reason = match error {
-            PacketError::Version(_) => Reason::Version,
-            PacketError::Foreign
-            | PacketError::Kind(_)
-            | PacketError::Length { .. }
-            | PacketError::Reserved
-            | PacketError::Name => Reason::BadRequest,
-        };
-        End::Refused(reason, error.to_string())
-    }
-}
-
-impl From<Denied> for End {
-    fn from(denied: Denied) -> End {
-        let reason = match denied {
-            Denied::Unknown(_) | Denied::NotInVolume(_) => Reason::UnknownRegion,
-            Denied::Forbidden { .. } => Reason::Forbidden,
-            Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,
-        };
-        End::Refused(reason, denied.to_string())
-    }
-}
-
-fn bad<T>(text: impl Into<String>) -> Result<T, End> {
-    Err(End::Refused(Reason::BadRequest, text.into()))
-}
 
 /// Whom a connection is of.
 #[derive(Clone, Copy, Debug)]
@@ -89,15 +43,18 @@ impl Client<'_> {
     }
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(connection: &Connection, volume: Option<&Volume>, shared: &Shared) {
+/// Serves a connection until it ends. Returns what outlives it.
+pub(super) async fn serve(connection: &Connection, volume: Option<&Volume>, shared: &Shared) -> Option<Rest> {
     let credentials = match connection.credentials() {
         Ok(credentials) => credentials,
-        Err(error) => return debug!(%error, "a program was gone before it said anything"),
+        Err(error) => {
+            debug!(%error, "a program was gone before it said anything");
+            return None;
+        }
     };
     let PeerCredentials { pid, uid } = credentials;
     let client = Client { credentials, volume, knows_read_only: false };
-    let Err(end) = attach(connection, shared, client).await;
+    let (end, rest) = attach(connection, shared, client).await;
     match end {
         End::Closed(how) => info!(pid, uid, "a connection ended: {how}"),
         End::GivenUp(reason) => info!(pid, uid, "an attachment was given up: {reason}"),
@@ -109,6 +66,16 @@ pub(super) async fn serve(connection: &Connection, volume: Option<&Volume>, shar
             }
             connection.send_last(&Reply::Refuse { reason, text }.encode());
         }
+    }
+    rest
+}
+
+/// Tells people of a pod why its programs would get nothing.
+pub(super) fn tell_pod(shared: &Shared, volume: &Volume, denied: Denied) {
+    if let End::Refused(reason, text) = End::from(denied)
+        && let Some(event) = event(reason)
+    {
+        shared.control.tell(&volume.pod, event, text);
     }
 }
 
@@ -128,44 +95,96 @@ pub(super) fn turn_away(connection: &Connection, text: String) {
     connection.send_last(&Reply::Refuse { reason: Reason::TooMany, text }.encode());
 }
 
-/// From the first packet to the end. The [`Attachment`] goes before the refusal is sent, and takes all it has with it.
-async fn attach(connection: &Connection, shared: &Shared, client: Client<'_>) -> Result<Infallible, End> {
-    let process = connection.process()?;
-    let (mut session, given_up) = tokio::select! {
-        session = handshake(connection, shared, client) => session?,
-        _ = process.readable() => return Err(End::Closed("the process ended")),
-        () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => return bad("the program took too long to attach"),
+/// From the first packet to the end. The [`crate::control::Attachment`] goes before the refusal is sent, and takes all it has with it.
+async fn attach(connection: &Connection, shared: &Shared, client: Client<'_>) -> (End, Option<Rest>) {
+    let process = match connection.process() {
+        Ok(process) => process,
+        Err(error) => return (error.into(), None),
+    };
+    let first = tokio::select! {
+        first = handshake(connection, shared, client) => first,
+        _ = process.readable() => Err(End::Closed("the process ended")),
+        () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => bad("the program took too long to attach"),
+    };
+    let (mut session, mut given_up) = match first {
+        Ok(First::Attached(session, given_up)) => (session, given_up),
+        Ok(First::Keeper(volume)) => {
+            let end = tokio::select! {
+                Err(end) = keeper::serve(connection, shared, volume, client.credentials) => end,
+                _ = process.readable() => End::Closed("the process ended"),
+            };
+            return (end, None);
+        }
+        Err(end) => return (end, None),
     };
     // Whatever the session waits for, even for a program that takes no answers, these end it.
-    let (ended, gone) = tokio::select! {
-        ended = session.run(connection) => (ended, false),
-        Ok(reason) = given_up => (Err(End::GivenUp(reason)), false),
-        _ = process.readable() => (Err(End::Closed("the process ended")), true),
+    let (end, gone) = tokio::select! {
+        Err(end) = session.run(connection) => (end, false),
+        Ok(reason) = &mut given_up => (End::GivenUp(reason), false),
+        _ = process.readable() => (End::Closed("the process ended"), true),
     };
     // What a process that lives on has mapped, a successor must be able to take from it.
     if gone || session.ranges.bytes() == 0 {
         session.attachment.end();
+        session.held.into_iter().for_each(HeldOn::release);
+        return (end, None);
     }
-    ended
+    let process = process.into_inner();
+    let Some(held) = session.held else { return (end, None) };
+    let rest = match (&end, session.kept) {
+        (End::Closed(_) | End::Io(_), Some(kept)) => Rest::Served(Box::new(Adopted {
+            admission: session.admission,
+            attachment: session.attachment,
+            given_up,
+            kept,
+            ranges: session.ranges,
+            uffds: session.uffds,
+            held: Some(held),
+            process,
+        })),
+        (End::Closed(_) | End::Io(_) | End::Refused(..) | End::GivenUp(_), _) => Rest::Held(held, process),
+    };
+    (end, Some(rest))
 }
 
-/// `Hello` and `Bind`.
-async fn handshake(
+/// What a connection has begun.
+enum First<'a> {
+    Attached(Box<Session>, GivenUp),
+    /// Of the volume.
+    Keeper(&'a Volume),
+}
+
+/// `Hello` and `Bind`, or what else a connection may begin with.
+async fn handshake<'a>(
     connection: &Connection,
     shared: &Shared,
-    client: Client<'_>,
-) -> Result<(Session, GivenUp), End> {
-    let received = connection.receive().await?;
-    let descriptors = received.as_ref().map_or(0, |received| received.descriptors.len());
-    let (name, knows_read_only) = match decode(received, descriptors)? {
-        (Request::Hello { name, knows_read_only }, descriptors) if descriptors.is_empty() => {
-            (name, knows_read_only)
-        }
-        (Request::Resume { attachment }, descriptors) => {
-            return resume(connection, shared, client, attachment, descriptors).await;
-        }
-        (Request::Hello { .. } | Request::Bind | Request::Map { .. } | Request::Unmap { .. }, _) => {
-            return bad("the first packet must be Hello, without descriptors, or Resume");
+    client: Client<'a>,
+) -> Result<First<'a>, End> {
+    let (name, knows_read_only) = loop {
+        let received = connection.receive().await?;
+        let descriptors = received.as_ref().map_or(0, |received| received.descriptors.len());
+        match (decode(received, descriptors)?, client.volume) {
+            ((Request::Hello { name, knows_read_only }, descriptors), _) if descriptors.is_empty() => {
+                break (name, knows_read_only);
+            }
+            ((Request::Resume { attachment }, descriptors), _) => {
+                let resumed = resume(connection, shared, client, attachment, descriptors).await?;
+                return Ok(First::Attached(Box::new(resumed.0), resumed.1));
+            }
+            ((Request::Ask, descriptors), Some(volume)) if descriptors.is_empty() => {
+                let state =
+                    Told::State { trouble: keeper::trouble(shared, volume).map(|denied| denied.to_string()) };
+                connection.send(&state.encode(), &[]).await?;
+            }
+            ((Request::Keep, descriptors), Some(volume)) if descriptors.is_empty() => {
+                return Ok(First::Keeper(volume));
+            }
+            ((Request::Keep | Request::Ask, _), _) => {
+                return bad("Keep and Ask are for the socket of a pod's volume, and carry no descriptors");
+            }
+            ((Request::Hello { .. } | Request::Bind | Request::Map { .. } | Request::Unmap { .. }, _), _) => {
+                return bad("the first packet must be Hello, without descriptors, or Resume");
+            }
         }
     };
     let client = Client { knows_read_only, ..client };
@@ -174,7 +193,8 @@ async fn handshake(
     if let Some(traceparent) = &admission.traceparent {
         continue_from(&span, traceparent);
     }
-    welcome(connection, shared, client, admission).instrument(span).await
+    let (session, given_up) = welcome(connection, shared, client, admission).instrument(span).await?;
+    Ok(First::Attached(Box::new(session), given_up))
 }
 
 /// A program that was attached to an earlier process of this agent.
@@ -199,11 +219,14 @@ async fn resume(
         return bad(format!("attachment {attachment} of this process is not known here: attach anew"));
     };
     // The userfaultfds that it brings are those that its number led to.
-    let Adopted { admission, attachment, given_up, kept, ranges, uffds, .. } = adopted;
-    connection.send(&Reply::Ok.encode(), &[]).await?;
+    let Adopted { admission, attachment, given_up, kept, ranges, uffds, held, .. } = adopted;
+    if let Err(error) = connection.send(&Reply::Ok.encode(), &[]).await {
+        held.into_iter().for_each(HeldOn::release);
+        return Err(error.into());
+    }
     info!(attachment = attachment.id().0, region = admission.name, pid, "attached again");
     let shards = shards.to_vec();
-    Ok((Session { shards, admission, attachment, uffds, ranges, kept: Some(kept) }, given_up))
+    Ok((Session { shards, admission, attachment, uffds, ranges, kept: Some(kept), held }, given_up))
 }
 
 /// From the answer to `Hello` on.
@@ -252,9 +275,11 @@ async fn welcome(
             Uffd::adopt(descriptor).map_err(|error| End::Refused(Reason::BadRequest, error.to_string()))?,
         ));
     }
-    for (shard, uffd) in shards.iter().zip(&uffds) {
-        let uffd = Arc::clone(uffd);
-        shard.send(Command::Bind { attachment: attachment.id(), region: admission.region, uffd, read_only });
+    let uffds: Arc<[Arc<Uffd>]> = uffds.into();
+    let counts: Arc<[Arc<Counts>]> = uffds.iter().map(|_| Arc::default()).collect();
+    for ((shard, uffd), counts) in shards.iter().zip(&*uffds).zip(&*counts) {
+        let (uffd, counts, region) = (Arc::clone(uffd), Arc::clone(counts), admission.region);
+        shard.send(Command::Bind { attachment: attachment.id(), region, uffd, read_only, counts });
     }
     let userfaultfds = uffds.iter().map(|uffd| uffd.inode()).collect::<Result<_, _>>();
     let userfaultfds = userfaultfds.map_err(|errno| internal(errno.to_string()))?;
@@ -272,12 +297,19 @@ async fn welcome(
         revoked: None,
         ranges: Vec::new(),
     });
+    let to_hold = client.volume.map(|volume| (volume, open_to_hold(&admission.file, read_only)));
     let ranges = Ranges::new(admission.page_size);
     let shards = shards.to_vec();
-    let mut session = Session { shards, admission, attachment, uffds: uffds.into(), ranges, kept };
+    let mut session = Session { shards, admission, attachment, uffds, ranges, kept, held: None };
     session.keep()?;
+    if let Some((volume, file)) = to_hold {
+        let (region, uffds) = (session.admission.name.clone(), Arc::clone(&session.uffds));
+        let holding = Holding { region, file, uffds, counts };
+        session.held = Some(shared.holdings.hold(&volume.id, session.attachment.id().0, holding));
+    }
     if let Err(error) = connection.send(&Reply::Ok.encode(), &[]).await {
         session.attachment.end();
+        session.held.into_iter().for_each(HeldOn::release);
         return Err(error.into());
     }
     info!(attachment = session.attachment.id().0, region = session.admission.name, pid, "attached");
@@ -285,7 +317,7 @@ async fn welcome(
 }
 
 /// Reads a packet that must carry just so many descriptors.
-fn decode(received: Option<Received>, descriptors: usize) -> Result<(Request, Vec<OwnedFd>), End> {
+pub(super) fn decode(received: Option<Received>, descriptors: usize) -> Result<(Request, Vec<OwnedFd>), End> {
     let Some(received) = received else {
         return Err(End::Closed("the program closed it"));
     };
@@ -335,152 +367,4 @@ fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 fn command(pid: u32) -> String {
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
-}
-
-/// An attachment whose userfaultfds the shards have.
-struct Session {
-    shards: Vec<ShardHandle>,
-    admission: Admission,
-    attachment: Attachment,
-    uffds: Arc<[Arc<Uffd>]>,
-    ranges: Ranges,
-    /// What a successor of this process would have to know. None if the process cannot be seen from here.
-    kept: Option<KeptAttachment>,
-}
-
-impl Session {
-    async fn run(&mut self, connection: &Connection) -> Result<Infallible, End> {
-        loop {
-            let (request, _) = decode(connection.receive().await?, 0)?;
-            let reply = self.answer(request).await?;
-            connection.send(&reply.encode(), &[]).await?;
-        }
-    }
-
-    async fn answer(&mut self, request: Request) -> Result<Reply, End> {
-        let result = match request {
-            Request::Map { base, len, offset } => self.map(Range { base, len, offset }).await?,
-            Request::Unmap { base, len } => self.unmap(base, len).await?,
-            Request::Hello { .. } | Request::Bind | Request::Resume { .. } => {
-                return bad("the program is attached already");
-            }
-        };
-        self.attachment.set_mapped_bytes(self.ranges.bytes());
-        Ok(match result {
-            Ok(()) => Reply::Ok,
-            // The attachment goes on after this.
-            Err(No(reason, text)) => Reply::Refuse { reason, text },
-        })
-    }
-
-    /// Notes what is mapped, for a successor.
-    fn keep(&mut self) -> io::Result<()> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        kept.ranges = self.ranges.all().collect();
-        self.attachment.keep(kept)
-    }
-
-    async fn map(&mut self, range: Range) -> Result<Result<(), No>, End> {
-        if let Some(reason) = self.attachment.revoked() {
-            return Ok(Err(No(Reason::Forbidden, reason)));
-        }
-        if self.ranges.has(range) {
-            // The answer was lost with an earlier process.
-            return Ok(Ok(()));
-        }
-        let Some(file_len) = self.attachment.file_len(self.admission.region) else {
-            return Ok(Err(No::bad("the region is gone")));
-        };
-        if let Err(error) = self.ranges.map(range, file_len) {
-            return Ok(Err(No::bad(error)));
-        }
-        // Before anything of it can be served: what a successor does not know, it cannot take from the program.
-        self.keep()?;
-        let page_size = self.admission.page_size;
-        let shards = self.shards.len() as u16;
-        let parts = shard::split(range, self.admission.region, page_size, shards);
-        let uffds = Arc::clone(&self.uffds);
-        let read_only = self.admission.read_only;
-        // The ioctl waits for the lock of the program's address space, which the program can hold for long.
-        let registered = tokio::task::spawn_blocking(move || register_all(&uffds, parts, read_only)).await;
-        let parts = match registered.map_err(|error| internal(error.to_string()))? {
-            Ok(parts) => parts,
-            Err(text) => {
-                self.ranges.unmap(range.base, range.len).expect("what was just added can be removed");
-                self.keep()?;
-                return Ok(Err(No::bad(text)));
-            }
-        };
-        let attachment = self.attachment.id();
-        let mut answers = Vec::new();
-        for (shard, range) in parts {
-            let (done, answer) = oneshot::channel();
-            self.shards[usize::from(shard)].send(Command::Map { attachment, range, done });
-            answers.push(answer);
-        }
-        await_all(answers).await.map(Ok)
-    }
-
-    async fn unmap(&mut self, base: u64, len: u64) -> Result<Result<(), No>, End> {
-        if let Err(error) = self.ranges.unmap(base, len) {
-            return Ok(Err(No::bad(error)));
-        }
-        let attachment = self.attachment.id();
-        let mut answers = Vec::new();
-        for shard in &self.shards {
-            let (done, answer) = oneshot::channel();
-            shard.send(Command::Unmap { attachment, base, len, done });
-            answers.push(answer);
-        }
-        await_all(answers).await?;
-        self.keep()?;
-        Ok(Ok(()))
-    }
-}
-
-/// Why a request is refused, after which the attachment goes on.
-struct No(Reason, String);
-
-impl No {
-    fn bad(text: impl ToString) -> No {
-        No(Reason::BadRequest, text.to_string())
-    }
-}
-
-/// Asks for the faults in a span of an attachment.
-pub(super) fn register(uffd: &Uffd, Range { base, len, .. }: Range, read_only: bool) -> Result<(), OpError> {
-    if read_only { uffd.register_read_only(base, len) } else { uffd.register(base, len) }
-}
-
-/// Registers each part with the userfaultfd of its shard: all of them or none.
-fn register_all(
-    uffds: &[Arc<Uffd>],
-    parts: Vec<(u16, Range)>,
-    read_only: bool,
-) -> Result<Vec<(u16, Range)>, String> {
-    for (done, (shard, part)) in parts.iter().enumerate() {
-        let Err(error) = register(&uffds[usize::from(*shard)], *part, read_only) else { continue };
-        for (shard, part) in &parts[..done] {
-            // Nobody waits there: the program may not touch what has not been answered with Ok.
-            let _ = uffds[usize::from(*shard)].unregister(part.base, part.len);
-        }
-        let how = if read_only { "MAP_PRIVATE and to read" } else { "MAP_SHARED and writable" };
-        return Err(format!(
-            "the span cannot be watched ({error}): map the region file there first, {how}; for very large regions raise \
-             vm.max_map_count"
-        ));
-    }
-    Ok(parts)
-}
-
-/// A shard that drops the question has given the attachment up, or is gone.
-async fn await_all(answers: Vec<oneshot::Receiver<()>>) -> Result<(), End> {
-    for answer in answers {
-        answer.await.map_err(|_| internal("the agent gave the attachment up: its log says why".into()))?;
-    }
-    Ok(())
-}
-
-fn internal(text: String) -> End {
-    End::Refused(Reason::Internal, text)
 }

@@ -226,6 +226,19 @@ impl Control {
         self.lock().attachments.end_where(of, VOLUME_GONE);
     }
 
+    /// Whether a program could be attached to a region now.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self, name: &str, who: Who<'_>) -> Result<(), Denied> {
+        let state = self.lock();
+        if state.stopping {
+            return Err(Denied::Stopping);
+        }
+        state.regions.check(name, who, &state.objects, &state.reach)
+    }
+
     /// Lets nobody attach any more.
     pub fn stop_admitting(&self) {
         self.lock().stopping = true;

@@ -1,5 +1,7 @@
 //! The regions that are open on this node: those that have a file here and that the shards know.
 
+mod admissible;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::config::{Life, Objects, Part, Unplaced};
 use crate::kept::{Kept, KeptRegion, ShardsView};
 use crate::memory::{self, RegionFile};
 use crate::shard::{Command, ShardHandle};
+use admissible::Admissible;
 
 /// For how long a region that is neither homed nor attached here stays open: most programs that end are started again.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -146,22 +149,8 @@ impl Regions {
         reach: &Reach,
         shards: &[ShardHandle],
     ) -> Result<Admission, Denied> {
-        let (full, asks_to_read) = who.names(name)?;
-        let found = full.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
-        let Some((id, region)) = found else {
-            return Err(Denied::Unknown(full));
-        };
-        // Before anything else is told of it.
-        let read_only = who.may_only_read(&full, region, asks_to_read)?;
-        if region.deleting {
-            let reason = "it is being deleted, and nobody may attach any more".into();
-            return Err(Denied::NotReady { name: full, reason });
-        }
-        if let Some(reason) = self.away(region, objects, reach) {
-            return Err(Denied::NotReady { name: full, reason });
-        }
-        let part = objects.part(region, &self.life).map_err(|error| error.to_string());
-        match part.and_then(|part| self.open(id, region, part, shards)) {
+        let Admissible { id, full, region, part, read_only } = self.admissible(name, who, objects, reach)?;
+        match self.open(id, region, part, shards) {
             Ok(file) => {
                 if let Some(open) = self.open.get_mut(&id) {
                     (open.idle, open.leaving) = (None, None);

@@ -7,6 +7,7 @@
 //! | `regions` | the open regions and their files |
 //! | `attachment-N` | a process, and where it has mapped what |
 //! | `revoked-N` | why it may not have its region any more |
+//! | `keepers` | the process that holds the userfaultfds of a pod's programs, by volume |
 
 pub(crate) mod note;
 mod process;
@@ -32,6 +33,7 @@ const DIRECTORY: &str = "state";
 const REGIONS: &str = "regions";
 const ATTACHMENT: &str = "attachment-";
 const REVOKED: &str = "revoked-";
+const KEEPERS: &str = "keepers";
 
 /// A region that is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +128,14 @@ impl Kept {
     /// The kernel's; most likely there is no room.
     pub fn note_attachment(&self, attachment: &KeptAttachment) -> io::Result<()> {
         note::write(&self.attachment(attachment.id), attachment)
+    }
+
+    /// Notes who holds the userfaultfds of a pod's programs, by volume.
+    ///
+    /// # Errors
+    /// The kernel's; most likely there is no room.
+    pub fn note_keepers(&self, keepers: &BTreeMap<String, Process>) -> io::Result<()> {
+        note::write(&self.dir.join(KEEPERS), keepers)
     }
 
     /// Notes that an attachment has ended.

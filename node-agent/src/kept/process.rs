@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::attach::pidfd_open;
@@ -25,6 +26,15 @@ impl Process {
     #[must_use]
     pub fn of(pid: u32) -> Option<Process> {
         Some(Process { pid, began: began(pid)? })
+    }
+
+    /// Whether it has not ended, as far as can be seen.
+    #[must_use]
+    pub fn lives(self) -> bool {
+        let Ok(Some(open)) = self.open() else { return false };
+        // Of one that has ended and that nobody has waited for.
+        let ended = poll(&mut [PollFd::new(open.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
+        ended == Ok(0)
     }
 
     /// Opens it. None if it has ended.

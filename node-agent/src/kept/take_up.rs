@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use pagemesh_protocol::{AgentId, Incarnation, RegionId};
 use thiserror::Error;
 
-use super::{ATTACHMENT, Kept, KeptAttachment, KeptRegion, REGIONS, ShardsView, note, views};
+use super::{
+    ATTACHMENT, KEEPERS, Kept, KeptAttachment, KeptRegion, Process, REGIONS, ShardsView, note, views,
+};
 use crate::journal::{Damaged, Journal, Recovered};
 
 /// What an earlier process has kept.
@@ -22,6 +24,8 @@ pub struct TakenUp {
     pub regions: BTreeMap<RegionId, (ShardsView, Option<KeptRegion>)>,
     /// Who was attached.
     pub attachments: Vec<KeptAttachment>,
+    /// Who holds the userfaultfds of a pod's programs, by volume.
+    pub keepers: BTreeMap<String, Process>,
 }
 
 /// Why what was kept cannot be taken up.
@@ -106,7 +110,8 @@ fn read_all(memory_dir: &Path) -> Result<Option<TakenUp>, CannotTakeUp> {
     for attachment in &mut attachments {
         attachment.revoked = read(&kept.revoked(attachment.id))?;
     }
-    Ok(Some(TakenUp { incarnation, regions, attachments, shards }))
+    let keepers = read(&kept.dir.join(KEEPERS))?.unwrap_or_default();
+    Ok(Some(TakenUp { incarnation, regions, attachments, keepers, shards }))
 }
 
 fn attachments(dir: &Path) -> Result<Vec<KeptAttachment>, CannotTakeUp> {

@@ -7,6 +7,7 @@ use pagemesh_protocol::{AgentId, Incarnation, Placement, RegionConfig, RegionId}
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::Counts;
 use crate::memory::RegionFile;
 use crate::uffd::Uffd;
 
@@ -77,6 +78,8 @@ pub enum Command {
         uffd: Arc<Uffd>,
         /// What it maps is private, of a file that was opened to read.
         read_only: bool,
+        /// Where this shard counts its faults.
+        counts: Arc<Counts>,
     },
     /// The program may not have the region any more: take it away, and answer each access with a SIGBUS from now on. It
     /// stays bound, since what it knows may outlive its connection.

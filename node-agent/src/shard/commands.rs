@@ -8,6 +8,7 @@ use pagemesh_protocol::{AgentId, Incarnation, Input, RegionId};
 
 use super::links::Receiver;
 use super::poller::Token;
+use super::programs::Bound;
 use super::regions::Region;
 use super::worker::Worker;
 use super::{AttachmentId, Command};
@@ -41,8 +42,8 @@ impl Worker {
                 self.engine.step(Input::Leave { region }, &[]);
             }
             Command::Drop { region } => self.drop_region(region),
-            Command::Bind { attachment, region, uffd, read_only } => {
-                self.bind(attachment, region, uffd, read_only);
+            Command::Bind { attachment, region, uffd, read_only, counts } => {
+                self.bind(attachment, region, Bound { uffd, read_only, counts });
             }
             Command::Revoke { attachment } => self.engine.revoke(attachment),
             Command::Map { attachment, range, done } => {
@@ -79,12 +80,13 @@ impl Worker {
         }
     }
 
-    fn bind(&mut self, id: AttachmentId, region: RegionId, uffd: Arc<Uffd>, read_only: bool) {
+    fn bind(&mut self, id: AttachmentId, region: RegionId, bound: Bound) {
         let executor = &mut self.engine.executor;
         let Some(page_size) = executor.regions.get(region).map(|r| r.page_size) else {
             return executor.programs.end(id, "its region is not known to the shard");
         };
-        executor.programs.insert(id, region, page_size, uffd.clone(), read_only);
+        let uffd = Arc::clone(&bound.uffd);
+        executor.programs.insert(id, region, page_size, bound);
         // What an earlier process has begun comes first.
         if !self.engine.is_waiting() {
             self.await_faults(id, &uffd);

@@ -248,7 +248,9 @@ impl Executor {
 
     fn count_served(&self, wait: &Wait, now: Time) {
         let done = self.clock.now();
-        self.metrics.fault_served(wait.kind, wait.served, between(wait.since, done), between(now, done));
+        let waited = between(wait.since, done);
+        self.metrics.fault_served(wait.kind, wait.served, waited, between(now, done));
+        self.programs.count(wait, waited);
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `executor` | carries the protocol's outputs out, in order |
 //! | `programs` | the attachments, and what is done to their memory |
 //! | `revocation` | takes a region away from one program while others go on |
+//! | `counts` | what the faults of each attachment have cost |
 //! | `waits` | the faults that wait for a page |
 //! | `links` | the connections to peers |
 //!
@@ -19,6 +20,7 @@
 mod clock;
 mod command;
 mod commands;
+mod counts;
 mod engine;
 mod executor;
 mod handle;
@@ -36,5 +38,6 @@ mod worker;
 
 pub use clock::monotonic_nanos;
 pub use command::{AttachmentId, Command, Event, Range, RegionReport, Report};
+pub use counts::{Counted, Counts};
 pub use handle::{Setup, Shard, ShardHandle};
 pub use stripe::{STRIPE_LEN, of, split};

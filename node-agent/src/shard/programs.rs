@@ -3,18 +3,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pagemesh_protocol::{Access, PageId, RegionId};
 
 use super::ranges::Ranges;
 use super::waits::Wait;
-use super::{AttachmentId, Range};
-use crate::metrics::Metrics;
+use super::{AttachmentId, Counts, Range};
+use crate::metrics::{FaultKind, Metrics};
 use crate::uffd::{OpError, Uffd};
 
 /// How often write-protection is tried while a program's memory map changes. With the features that we choose the
 /// kernel never says so; a program for which it does would never end.
 const PROTECT_TRIES: usize = 1_000;
+
+/// What a program brings to this shard, and what the shard is to do with it.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) uffd: Arc<Uffd>,
+    pub(super) read_only: bool,
+    pub(super) counts: Arc<Counts>,
+}
 
 /// One process attached to one region.
 #[derive(Debug)]
@@ -27,6 +36,7 @@ pub(super) struct Attachment {
     pub(super) read_only: bool,
     /// It may not have the region any more: nothing is mapped, and every access is a SIGBUS.
     pub(super) revoked: bool,
+    counts: Arc<Counts>,
     /// It has ended, but its process lives on with what it has mapped: nothing is served any more, and what it may
     /// write still has to be taken from it.
     orphan: bool,
@@ -85,22 +95,28 @@ impl Programs {
         Programs { by_id: BTreeMap::new(), ended: Vec::new(), metrics }
     }
 
-    pub(super) fn insert(
-        &mut self,
-        id: AttachmentId,
-        region: RegionId,
-        page_size: u32,
-        uffd: Arc<Uffd>,
-        read_only: bool,
-    ) {
+    pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, bound: Bound) {
         self.bury();
+        let Bound { uffd, read_only, counts } = bound;
         let ranges = Ranges::new(page_size);
         let (revoked, orphan) = (false, false);
-        self.by_id.insert(id, Attachment { region, uffd, page_size, ranges, read_only, revoked, orphan });
+        let attachment = Attachment { region, uffd, page_size, ranges, read_only, revoked, counts, orphan };
+        self.by_id.insert(id, attachment);
     }
 
     pub(super) fn get(&self, id: AttachmentId) -> Option<&Attachment> {
         self.by_id.get(&id)
+    }
+
+    /// A fault was served.
+    pub(super) fn count(&self, wait: &Wait, waited: Duration) {
+        let Some(attachment) = self.by_id.get(&wait.attachment) else { return };
+        let bytes = match wait.kind {
+            FaultKind::Read | FaultKind::Write => attachment.page_size.into(),
+            // The page was there.
+            FaultKind::Upgrade => 0,
+        };
+        attachment.counts.served(bytes, waited);
     }
 
     pub(super) fn map(&mut self, id: AttachmentId, range: Range) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use pagemesh_agent::attach::{self, Server};
+use pagemesh_agent::attach::{self, Holdings, Server};
 use pagemesh_agent::config::{Files, Me, Objects, accept, of_files};
 use pagemesh_agent::control::Control;
 use pagemesh_agent::journal::Journal;
@@ -66,8 +66,10 @@ impl Node {
         let taken_up = kept::take_up(&memory, me.id, SHARDS).unwrap();
         let (takes_over, incarnation) =
             (taken_up.is_some(), taken_up.as_ref().map_or(Incarnation(7), |taken_up| taken_up.incarnation));
-        let (recovered, regions, attachments) = match taken_up {
-            Some(TakenUp { shards, regions, attachments, .. }) => (shards, regions, attachments),
+        let (recovered, regions, attachments, keepers) = match taken_up {
+            Some(TakenUp { shards, regions, attachments, keepers, .. }) => {
+                (shards, regions, attachments, keepers)
+            }
             None => Default::default(),
         };
         Kept::of(&memory).make().unwrap();
@@ -84,11 +86,12 @@ impl Node {
         let shards = (0..SHARDS)
             .map(|shard| Shard::spawn(shard, setup.clone(), recovered.next(), sender.clone()).unwrap())
             .collect();
+        let holdings = Arc::new(Holdings::new(incarnation, Kept::of(&memory), keepers));
         let (tells, pods) = PodEvents::pair();
         let control =
             Arc::new(Control::new(me, format!("{:016x}", incarnation.0), shards, memory).telling(tells));
         let closed = control.reopen(regions);
-        let adopted = attach::adopt(&control, attachments).unwrap();
+        let adopted = attach::adopt(&control, &holdings, attachments).unwrap();
         if takes_over {
             control.take_over(closed);
         }
@@ -99,7 +102,9 @@ impl Node {
         let device = fs::File::open(DEVICE).unwrap().into();
         let listener = attach::listen(&self.dir.join("agent.sock"), 0o600).unwrap();
         let volumes = self.volumes.subscribe();
-        let server = Server::new(listener, device, Arc::clone(&control), 64, adopted, volumes).unwrap();
+        let control_of_server = Arc::clone(&control);
+        let server =
+            Server::new(listener, device, control_of_server, 64, holdings, adopted, volumes).unwrap();
         drop(entered);
         runtime.spawn(server.run());
         runtime.spawn(look_after(events, Arc::clone(&control), Arc::clone(&network)));

@@ -3,8 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 
 pub mod http;
+pub mod keeper;
 pub mod objects;
 pub mod proxy;
+mod volume;
 pub mod worker;
 
 use std::fs;
@@ -102,6 +104,21 @@ impl Agent {
 impl Mesh {
     /// Starts `nodes` agents with these regions, every agent a home of each, and waits until all are ready.
     pub fn start(nodes: usize, regions: &[RegionSpec], wires: Wires, shards: u16) -> Mesh {
+        Mesh::start_with(nodes, regions, wires, shards, |_| {})
+    }
+
+    /// The same with agents that give volumes to pods.
+    pub fn with_pods(nodes: usize, regions: &[RegionSpec], shards: u16) -> Mesh {
+        Mesh::start_with(nodes, regions, Wires::Direct, shards, volume::make_kubelet)
+    }
+
+    fn start_with(
+        nodes: usize,
+        regions: &[RegionSpec],
+        wires: Wires,
+        shards: u16,
+        prepare: impl Fn(&Path),
+    ) -> Mesh {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = PathBuf::from(format!("/dev/shm/pagemesh-test-mesh-{}-{number}", std::process::id()));
@@ -109,7 +126,9 @@ impl Mesh {
         let (agents, proxies, addresses) = (Vec::new(), Vec::new(), Vec::new());
         let mut mesh = Mesh { dir, agents, proxies, addresses, wires, shards, number };
         for node in 0..nodes {
-            let agent = start_agent(&mesh.dir.join(format!("node-{node}")), node, shards, mesh.listen(node));
+            let dir = mesh.dir.join(format!("node-{node}"));
+            prepare(&dir);
+            let agent = start_agent(&dir, node, shards, mesh.listen(node));
             mesh.agents.push(agent);
         }
         mesh.connect();
@@ -254,6 +273,15 @@ impl Mesh {
         self.agents[node].socket()
     }
 
+    /// The socket of the volume of a pod with these regions, at an agent that serves pods. There is one of it.
+    pub fn volume(&self, node: usize, regions: &str) -> PathBuf {
+        volume::publish(
+            &self.agents[node].dir,
+            &format!("0f0f0f0f-0000-4000-8000-00000000000{node}"),
+            regions,
+        )
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -313,6 +341,7 @@ fn agent_command(dir: &Path, node: usize, shards: u16, listen: SocketAddr) -> Co
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a descriptor"))
         .stderr(log);
+    volume::serve_pods(&mut command, dir);
     die_with_us(&mut command);
     command
 }

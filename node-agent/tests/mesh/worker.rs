@@ -13,12 +13,17 @@ pub struct Worker {
 impl Worker {
     /// Starts the worker on `node`: `what` to do, with which arguments.
     pub fn start(mesh: &Mesh, node: usize, what: &str, args: &[&str]) -> Worker {
-        let mut command = Command::new(program());
-        command.arg(what).arg(mesh.socket(node)).args(args);
+        Worker::start_at(&mesh.socket(node), what, args)
+    }
+
+    /// The same with a socket of the node's.
+    pub fn start_at(socket: &Path, what: &str, args: &[&str]) -> Worker {
+        let mut command = Command::new(program("examples/worker"));
+        command.arg(what).arg(socket).args(args);
         let process = die_with_us(&mut command)
             .spawn()
             .expect("examples/worker is built with all tests, or by `cargo build --examples`");
-        Worker { process, what: format!("{what} {args:?} on node {node}") }
+        Worker { process, what: format!("{what} {args:?} at {}", socket.display()) }
     }
 
     /// Waits for it to end.
@@ -45,9 +50,9 @@ impl Drop for Worker {
     }
 }
 
-/// Cargo builds examples beside the tests that it builds.
-fn program() -> PathBuf {
+/// Cargo builds examples beside the tests that it builds, and `make test` all programs before them.
+pub(super) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
     let target = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-    target.join("examples").join("worker")
+    target.join(name)
 }

@@ -102,7 +102,8 @@ impl Alone {
         let memory = Mapping::of(&self.file);
         let uffd = Arc::new(new_uffd());
         uffd.register(memory.base(), memory.len()).unwrap();
-        self.shard.send(Command::Bind { attachment, region: REGION, uffd: uffd.clone(), read_only: false });
+        let (bound, counts, region) = (uffd.clone(), Arc::default(), REGION);
+        self.shard.send(Command::Bind { attachment, region, uffd: bound, read_only: false, counts });
         let (done, answer) = oneshot::channel();
         let range = Range { base: memory.base() + known.base, ..known };
         self.shard.send(Command::Map { attachment, range, done });

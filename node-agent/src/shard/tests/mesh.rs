@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::memory::RegionFile;
 use crate::metrics::Metrics;
-use crate::shard::{AttachmentId, Command, Event, Range, Report, Setup, Shard, ShardHandle, split};
+use crate::shard::{AttachmentId, Command, Counts, Event, Range, Report, Setup, Shard, ShardHandle, split};
 use crate::uffd::testing::{Directory, Mapping, new_uffd};
 
 pub(super) const REGION: RegionId = RegionId(77);
@@ -74,12 +74,20 @@ impl Agent {
 
     /// Attaches a program that maps the whole region.
     pub(super) fn attach(&self, attachment: AttachmentId) -> Arc<Mapping> {
+        self.attach_counted(attachment).0
+    }
+
+    /// The same, with what its faults cost in each shard.
+    pub(super) fn attach_counted(&self, attachment: AttachmentId) -> (Arc<Mapping>, Vec<Arc<Counts>>) {
         let memory = Arc::new(Mapping::of(&self.file));
         let whole = Range { base: memory.base(), len: memory.len(), offset: 0 };
         let parts = split(whole, REGION, self.shape.page_size.into(), self.shape.shards);
-        for (index, shard) in self.shards.iter().enumerate() {
+        let counts: Vec<Arc<Counts>> = self.shards.iter().map(|_| Arc::default()).collect();
+        for (index, (shard, counts)) in self.shards.iter().zip(&counts).enumerate() {
             let uffd = Arc::new(new_uffd());
-            shard.send(Command::Bind { attachment, region: REGION, uffd: uffd.clone(), read_only: false });
+            let (bound, counts) = (uffd.clone(), counts.clone());
+            let region = REGION;
+            shard.send(Command::Bind { attachment, region, uffd: bound, read_only: false, counts });
             for (_, range) in parts.iter().filter(|(shard, _)| usize::from(*shard) == index) {
                 uffd.register(range.base, range.len).unwrap();
                 let (done, answer) = oneshot::channel();
@@ -87,7 +95,7 @@ impl Agent {
                 answer.blocking_recv().unwrap();
             }
         }
-        memory
+        (memory, counts)
     }
 
     pub(super) fn report(&self, shard: usize) -> Report {

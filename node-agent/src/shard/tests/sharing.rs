@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use pagemesh_protocol::Coherence;
 
 use super::mesh::{Mesh, Shape};
-use crate::shard::{AttachmentId, Command};
+use crate::shard::{AttachmentId, Command, Counted, Counts};
 use crate::uffd::testing::Mapping;
 
 const BOTH: [Coherence; 2] = [Coherence::WriteInvalidate, Coherence::WriteUpdate];
@@ -161,4 +161,26 @@ fn faults_are_counted_by_who_served_them() {
     };
     let (local, home) = (count(0, "local") + count(1, "local"), count(0, "home") + count(1, "home"));
     assert_eq!((local, home), (1, 1));
+}
+
+#[test]
+fn each_attachment_has_its_own_counts() {
+    let mesh = Mesh::start(2, Shape { pages: 4, ..Shape::default() });
+    let agent = &mesh.agents[0];
+    let (busy, busy_counts) = agent.attach_counted(AttachmentId(1));
+    let (idle, idle_counts) = agent.attach_counted(AttachmentId(2));
+    busy.word(0).load(SeqCst);
+    busy.word(0).store(1, SeqCst);
+    busy.word(4096).store(1, SeqCst);
+    let read = |counts: &[Arc<Counts>]| {
+        agent.report(0);
+        counts.iter().map(|counts| counts.read()).sum::<Counted>()
+    };
+    let counted = read(&busy_counts);
+    // The second store was to a page that could be read.
+    assert_eq!((counted.faults, counted.bytes), (3, 2 * 4096));
+    assert!(counted.wait_nanos > 0);
+    assert_eq!(read(&idle_counts), Counted::default());
+    idle.word(0).load(SeqCst);
+    assert_eq!(read(&idle_counts).faults, 1);
 }

@@ -1,0 +1,64 @@
+//! Whether programs can be attached to a region.
+
+use pagemesh_crds::ValidRegion;
+use pagemesh_protocol::RegionId;
+
+use super::super::admission::{Denied, Who};
+use super::super::reach::Reach;
+use super::Regions;
+use crate::config::{Objects, Part};
+
+/// A region that a program may be attached to.
+pub(super) struct Admissible<'a> {
+    pub(super) id: RegionId,
+    /// `namespace/name`.
+    pub(super) full: String,
+    pub(super) region: &'a ValidRegion,
+    pub(super) part: Part,
+    /// Who asked may only read.
+    pub(super) read_only: bool,
+}
+
+impl Regions {
+    /// Whether a program could be attached to a region, as far as can be said without opening it.
+    pub(in super::super) fn check(
+        &self,
+        name: &str,
+        who: Who<'_>,
+        objects: &Objects,
+        reach: &Reach,
+    ) -> Result<(), Denied> {
+        let Admissible { id, full, .. } = self.admissible(name, who, objects, reach)?;
+        match self.failed.get(&id) {
+            Some(reason) => Err(Denied::NotReady { name: full, reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn admissible<'a>(
+        &self,
+        name: &str,
+        who: Who<'_>,
+        objects: &'a Objects,
+        reach: &Reach,
+    ) -> Result<Admissible<'a>, Denied> {
+        let (full, asks_to_read) = who.names(name)?;
+        let found = full.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
+        let Some((id, region)) = found else {
+            return Err(Denied::Unknown(full));
+        };
+        // Before anything else is told of it.
+        let read_only = who.may_only_read(&full, region, asks_to_read)?;
+        if region.deleting {
+            let reason = "it is being deleted, and nobody may attach any more".into();
+            return Err(Denied::NotReady { name: full, reason });
+        }
+        if let Some(reason) = self.away(region, objects, reach) {
+            return Err(Denied::NotReady { name: full, reason });
+        }
+        match objects.part(region, &self.life) {
+            Ok(part) => Ok(Admissible { id, full, region, part, read_only }),
+            Err(error) => Err(Denied::NotReady { name: full, reason: error.to_string() }),
+        }
+    }
+}
