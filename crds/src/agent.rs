@@ -102,9 +102,10 @@ pub struct AgentSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentEnding {
-    /// The pod that was told to end.
+    /// The pod that was told to end; without it, whichever is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = PATTERN_SUBDOMAIN))]
-    pub pod_name: String,
+    pub pod_name: Option<String>,
     /// Whether its pool runs another agent on the node after it: then all stays there for that one. Otherwise it goes to
     /// other nodes.
     pub stays: bool,

@@ -14,17 +14,16 @@ use pagemesh_agent::config::{Me, Objects};
 use pagemesh_agent::control::{Control, survey};
 use pagemesh_agent::http::{self, Readiness, Standing};
 use pagemesh_agent::instance::{Dirs, Info};
-use pagemesh_agent::journal::Recovered;
-use pagemesh_agent::kept::{self, CannotTakeUp, Kept, TakenUp};
+use pagemesh_agent::kept::{self, Kept, TakenUp};
 use pagemesh_agent::kubernetes::PodEvents;
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::{Before, Metrics};
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
-use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle, monotonic_nanos};
+use pagemesh_agent::shard::{Event, monotonic_nanos};
 use pagemesh_agent::uffd;
 use pagemesh_agent::volume::Volumes;
-use pagemesh_protocol::{Incarnation, Tuning};
+use pagemesh_protocol::Incarnation;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -33,6 +32,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::args::RunArgs;
+use crate::shards::{spawn_shards, take_up};
 use crate::take_over::Predecessor;
 
 /// Shards of an agent that is not told how many, at most: more cores than these serve programs better.
@@ -364,56 +364,4 @@ impl Ending {
     pub(crate) fn of<T>(result: &Result<T>) -> Ending {
         if result.is_ok() { Ending::Over } else { Ending::ToBeTakenUp }
     }
-}
-
-const CANNOT: &str = "what an earlier process of this agent has kept cannot be taken up";
-
-/// What an earlier process of this agent has kept, if it can be relied on.
-///
-/// # Errors
-/// It can, but not by this agent; or it cannot, and its life must not go on in this one.
-fn take_up(memory_dir: &Path, identity: Identity) -> Result<Option<TakenUp>> {
-    let kept = Kept::of(memory_dir);
-    match kept::take_up(memory_dir, identity.me, identity.shards) {
-        Ok(Some(taken_up)) if taken_up.incarnation == identity.incarnation => {
-            info!(
-                regions = taken_up.regions.len(),
-                attachments = taken_up.attachments.len(),
-                "taking up what an earlier process of this agent has served"
-            );
-            Ok(Some(taken_up))
-        }
-        Ok(None) => {
-            kept.make().context("cannot make the directory for what is to outlive this process")?;
-            Ok(None)
-        }
-        Err(error @ CannotTakeUp::Shards { .. }) => Err(error).context(CANNOT),
-        Err(error) => {
-            // Started anew, the agent finds nothing and begins another life, which peers can tell from this one.
-            kept.remove().context("cannot remove what cannot be taken up")?;
-            Err(error).context(CANNOT)
-        }
-        Ok(Some(_)) => {
-            kept.remove().context("cannot remove what cannot be taken up")?;
-            Err(anyhow!("it is of another life")).context(CANNOT)
-        }
-    }
-}
-
-fn spawn_shards(
-    args: &RunArgs,
-    identity: Identity,
-    recovered: Vec<Recovered>,
-    metrics: &Arc<Metrics>,
-    events: &mpsc::UnboundedSender<Event>,
-) -> io::Result<Vec<ShardHandle>> {
-    let Identity { me, incarnation, shards } = identity;
-    let mut tuning = Tuning::default();
-    if let Some(turn) = args.turn {
-        tuning.turn_nanos = u64::from(turn) * 1000;
-    }
-    let state_dir = Some(Kept::of(&args.memory_dir).dir().to_owned());
-    let setup = Setup { me, incarnation, shards, tuning, metrics: Arc::clone(metrics), state_dir };
-    let mut recovered = recovered.into_iter();
-    (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), recovered.next(), events.clone())).collect()
 }

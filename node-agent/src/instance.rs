@@ -141,7 +141,15 @@ impl Dirs {
         // The socket stays until there is another one: programs that find it wait for a successor.
         let _ = fs::remove_file(dirs.dir.join(INFO));
         match kept::look(&dirs.memory_dir) {
-            Ok(true) => dirs.resize()?,
+            // What is there is in use: to lend less has to wait until it is not.
+            Ok(true) => match dirs.resize() {
+                Ok(()) => {}
+                Err(DirError::TooFull { lent_bytes, .. }) => warn!(
+                    lent_bytes,
+                    "more memory is in use than is to be lent from now on: it keeps the size that it has until the agent starts anew"
+                ),
+                Err(error) => return Err(error),
+            },
             Ok(false) => dirs.clear_memory()?,
             Err(error) if error.is_of_another_version() => return Err(DirError::Kept(error)),
             Err(error) => {

@@ -6,6 +6,7 @@ mod cluster;
 mod goodbye;
 mod on_files;
 mod on_kubernetes;
+mod shards;
 mod start_up;
 mod take_over;
 

@@ -47,12 +47,13 @@ pub(crate) async fn run(args: &RunArgs, id: u16, objects: &Path, begun_nanos: u6
     let csi = start_csi(args, &args.name, &dirs, &pages)?;
     let volumes = csi.as_ref().map_or_else(volume::none, Csi::volumes);
     let served = Served { objects: published, volumes, events: PodEvents::nobody() };
+    // Before it is announced, for who reads of it may want to take over.
+    let door = Door::open(dirs.dir(), shard_count(args))?;
     let mut agent = Agent::start(args, &dirs, &pages, me, life, served, before).await?;
     if let Some(csi) = csi {
         agent.depend_on(csi.run());
     }
     agent.depend_on(source.run(publish));
-    let door = Door::open(dirs.dir(), shard_count(args))?;
     let end = async {
         tokio::select! {
             signal = signals.next() => End::Signal(signal),

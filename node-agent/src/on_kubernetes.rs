@@ -16,7 +16,7 @@ use pagemesh_agent::succession::{Door, Heir};
 use pagemesh_agent::volume;
 use pagemesh_protocol::AgentId;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::agent::{Agent, Ending, Pages, Served, Signals, shard_count, shown};
@@ -29,6 +29,11 @@ use crate::start_up::{Ready, StartUp};
 const NEWS_TRAVEL: Duration = Duration::from_secs(1);
 /// How long it may take to answer an agent that is to end.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// How long it may take to find out that the API server will not hear an agent any more.
+const OUTCAST_WAIT: Duration = Duration::from_secs(15);
+/// How long Kubernetes may take to end a pod whose successor is ready.
+const ENDED_WAIT: Duration = Duration::from_secs(60);
 
 /// Serves until a signal comes and others have taken over, a successor on this node takes over, or a part fails.
 pub(crate) async fn run(
@@ -60,6 +65,8 @@ pub(crate) async fn run(
     let (publish, published) = watch::channel(in_force.objects());
     let volumes = csi.as_ref().map_or_else(volume::none, Csi::volumes);
     let served = Served { objects: published, volumes, events };
+    // Before it is announced, for who reads of it may want to take over.
+    let door = Door::open(dirs.dir(), shard_count(args))?;
     let mut agent = Agent::start(args, &dirs, &pages, me, incarnation, served, before).await?;
     if let Some(csi) = csi {
         agent.depend_on(csi.run());
@@ -69,7 +76,6 @@ pub(crate) async fn run(
 
     let life = Life { name: identity.name, incarnation: shown(incarnation) };
     let leaver = Leaver { life, pool: identity.pool };
-    let door = Door::open(dirs.dir(), shard_count(args))?;
     let result = tokio::select! {
         result = serve(&mut agent, &mut cluster, &pages, &mut signals, id, &leaver, args) => result,
         heir = door.heir() => {
@@ -108,8 +114,11 @@ async fn hand_over(
     let stopped_nanos = agent.stand_down().await?;
     heir.give(dirs.into_locks(), stopped_nanos).await?;
     pages.standing.send_replace(Standing::Waiting("another agent has taken over from this one".into()));
-    let signal = signals.next().await;
-    info!("the agent ends, since it got {signal}: it has handed over long ago");
+    match timeout(ENDED_WAIT, signals.next()).await {
+        Ok(signal) => info!("the agent ends, since it got {signal}: it has handed over long ago"),
+        // Kubernetes has changed its mind, as when an upgrade is rolled back: started again, this pod takes over from the other one.
+        Err(_) => bail!("it has handed over, and its pod goes on: it starts again"),
+    }
     Ok(())
 }
 
@@ -189,7 +198,8 @@ async fn stays(
     agent.serve_until(heard).await?;
     cluster.stand_with(pages, Stage::Ending, Standing::Serving(Arc::clone(&agent.control)));
     let answered = |own: &OwnAgent| {
-        let ending = own.ending.as_ref().filter(|ending| ending.pod_name == pod);
+        let ending = own.ending.as_ref();
+        let ending = ending.filter(|ending| ending.pod_name.as_ref().is_none_or(|name| *name == pod));
         ending.map(|ending| ending.stays).or_else(|| (!own.present).then_some(false))
     };
     let answer = async {
@@ -201,7 +211,20 @@ async fn stays(
             never = cluster.follow(&mut observed) => match never {},
         }
     };
-    let answer = agent.serve_until(answer).await?;
+    let mut answer = agent.serve_until(answer).await?;
+    let was_heard = cluster.own.borrow().reason.as_deref() == Some(Stage::Ending.reason());
+    if answer.is_none() && !was_heard {
+        // The rights of an agent go with its pool, and then nobody follows.
+        let cast_out = async {
+            tokio::select! {
+                _ = outcast.wait_for(|outcast| *outcast) => Some(false),
+                _ = signals.next() => None,
+                () = sleep(OUTCAST_WAIT) => None,
+                never = cluster.follow(&mut observed) => match never {},
+            }
+        };
+        answer = agent.serve_until(cast_out).await?;
+    }
     if answer.is_none() {
         warn!("the operator does not say whether another agent follows on this node: it is taken to");
     }

@@ -160,8 +160,11 @@ async fn pass_preflight(
                 return Ok(*dirs);
             }
             Found::Taken => return Err(DirError::Taken(args.dir.clone()).into()),
-            Found::Free(_) | Found::Unusable => cluster.stand(pages, Stage::PreflightFailed),
+            // They are taken again when the node is looked at again.
+            Found::Free(dirs) => drop(dirs),
+            Found::Unusable => {}
         }
+        cluster.stand(pages, Stage::PreflightFailed);
         failed = true;
         sleep(PREFLIGHT_EVERY).await;
         (found, findings) = look(args).await?;

@@ -37,6 +37,7 @@ pub(crate) enum Predecessor {
 pub(crate) async fn take_over(args: &RunArgs, begun_nanos: u64) -> Result<(Dirs, Predecessor)> {
     let (dir, memory_dir, shards) = (&args.dir, &args.memory_dir, shard_count(args));
     let deadline = Instant::now() + PREDECESSOR_WAIT;
+    let mut waits = false;
     loop {
         match Dirs::take(dir, memory_dir, args.memory) {
             Ok(dirs) => return Ok((dirs, Predecessor::NotThere { begun_nanos })),
@@ -54,6 +55,8 @@ pub(crate) async fn take_over(args: &RunArgs, begun_nanos: u64) -> Result<(Dirs,
             }
             Err(error) => return Err(error.into()),
         }
-        info!("the agent that runs here is not ready to hand over; trying again");
+        if !std::mem::replace(&mut waits, true) {
+            info!("the agent that runs here is not ready to hand over; trying on");
+        }
     }
 }

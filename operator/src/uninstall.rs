@@ -78,6 +78,7 @@ async fn stop_operator(client: &Client, args: &UninstallArgs) -> Result<()> {
 /// Ends the agents while their pools are there: with a pool goes the right of its agents to see that no other is left to
 /// take over, and they would wait for one.
 async fn end_agents(client: &Client, args: &UninstallArgs) -> Result<()> {
+    tell_agents_that_nobody_follows(client).await?;
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), &args.namespace);
     let of_pools = ListParams::default().labels(AGENTS);
     delete_all(&daemon_sets, &of_pools).await.context("cannot delete the DaemonSets of agents")?;
@@ -89,6 +90,27 @@ async fn end_agents(client: &Client, args: &UninstallArgs) -> Result<()> {
         .await
         .context("cannot delete the default AgentPool")?;
     println!("the agents have ended");
+    Ok(())
+}
+
+/// An agent that is told to end asks the operator what is to become of what it holds, and there is none any more.
+async fn tell_agents_that_nobody_follows(client: &Client) -> Result<()> {
+    let agents = all::<Agent>(client);
+    let list = match agents.list(&ListParams::default()).await {
+        Ok(list) => list,
+        Err(error) if is_not_found(&error) => return Ok(()),
+        Err(error) => return Err(error).context("cannot list the Agents"),
+    };
+    let goes = Patch::Merge(json!({ "spec": { "ending": { "podName": null, "stays": false } } }));
+    for agent in list {
+        match agents.patch(&agent.name_any(), &PatchParams::default(), &goes).await {
+            Ok(_) => {}
+            Err(error) if is_not_found(&error) => {}
+            Err(error) => {
+                return Err(error).context("cannot tell the Agents that none follows on their nodes");
+            }
+        }
+    }
     Ok(())
 }
 

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use crate::mesh::binaries;
 
-/// What it uses of the program's C library. All of it is in glibc and in musl, in every version, and never changed.
-const USED: [&str; 11] = [
+/// What it uses of the program's C library. All of it is in `libc.so.6` of glibc and in musl, in every version, and never
+/// changed.
+const USED: [&str; 10] = [
     "__errno_location",
     "abort",
     "bcmp",
-    "dlsym",
     "getenv",
     "memcmp",
     "memcpy",
@@ -20,6 +20,10 @@ const USED: [&str; 11] = [
     "strlen",
     "syscall",
 ];
+
+/// What it can do without: glibc alone has the first, only musl lets libraries find the last, and before 2.34 glibc has `dlsym`
+/// in a library that not every program loads. A program does not start that lacks what is not weak.
+const WEAK: [&str; 3] = ["__register_atfork", "dlsym", "pthread_atfork"];
 
 /// What it puts in front of the program's C library. Anything else would take something from the program that is not meant.
 const INTERPOSED: &str = "
@@ -39,18 +43,28 @@ fn readelf(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("names are ASCII")
 }
 
-/// Names in its dynamic symbol table: those that it needs, and those that it has.
-fn symbols() -> (BTreeSet<String>, BTreeSet<String>) {
-    let table = readelf(&["--dyn-syms"]);
-    // Number, value, size, type, binding, visibility, section, name.
-    let symbols = table.lines().filter_map(|line| {
+/// Names in its dynamic symbol table.
+struct Symbols {
+    needed: BTreeSet<String>,
+    weak: BTreeSet<String>,
+    exported: BTreeSet<String>,
+}
+
+fn symbols() -> Symbols {
+    let (mut needed, mut weak, mut exported) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for line in readelf(&["--dyn-syms"]).lines() {
+        // Number, value, size, type, binding, visibility, section, name.
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let numbered = fields.first()?.strip_suffix(':')?.parse::<u32>().is_ok();
-        (numbered && fields.len() == 8).then(|| (fields[6] == "UND", fields[7].to_owned()))
-    });
-    let (needed, had): (Vec<_>, Vec<_>) = symbols.partition(|(undefined, _)| *undefined);
-    let names = |symbols: Vec<(bool, String)>| symbols.into_iter().map(|(_, name)| name).collect();
-    (names(needed), names(had))
+        let [number, _, _, _, binding, _, section, name] = fields[..] else { continue };
+        let Some(Ok(_)) = number.strip_suffix(':').map(str::parse::<u32>) else { continue };
+        match (section, binding) {
+            ("UND", "WEAK") => &mut weak,
+            ("UND", _) => &mut needed,
+            _ => &mut exported,
+        }
+        .insert(name.to_owned());
+    }
+    Symbols { needed, weak, exported }
 }
 
 #[test]
@@ -72,14 +86,14 @@ fn it_names_no_version() {
 
 #[test]
 fn it_uses_what_every_c_library_has() {
-    let (used, _) = symbols();
-    let others: Vec<_> = used.iter().filter(|name| !USED.contains(&name.as_str())).collect();
+    let Symbols { needed, weak, .. } = symbols();
+    let others: Vec<_> = needed.iter().filter(|name| !USED.contains(&name.as_str())).collect();
     assert!(others.is_empty(), "not in every C library: {others:?}");
+    assert_eq!(weak, WEAK.map(str::to_owned).into());
 }
 
 #[test]
 fn it_exports_what_it_interposes() {
-    let (_, exported) = symbols();
     let interposed: BTreeSet<String> = INTERPOSED.split_whitespace().map(str::to_owned).collect();
-    assert_eq!(exported, interposed);
+    assert_eq!(symbols().exported, interposed);
 }

@@ -3,11 +3,13 @@
 //!
 //! Needs `pagemesh-agent` and the libraries beside `pagemesh`: `cargo build --workspace` makes them.
 
+mod away;
 mod library;
 mod mesh;
 mod musl;
 mod program;
 mod readme;
+mod without_dlsym;
 
 use std::array;
 use std::ffi::{OsStr, OsString};
@@ -24,6 +26,9 @@ const REGIONS: [(&str, &str); 4] = [
     ("test/large", "test/large=2Mi,pageSize=64Ki"),
     ("test/large-update", "test/large-update=2Mi,pageSize=64Ki,coherence=WriteUpdate"),
 ];
+
+/// How the object of a region begins.
+const REGION: &str = "apiVersion: pagemesh.io/v1alpha1\nkind: Region";
 
 fn start(test: &str) -> Mesh {
     Mesh::start(test, &REGIONS.map(|(_, region)| region))
@@ -77,6 +82,18 @@ fn descriptors() {
 #[test]
 fn execs() {
     unmodified("execs");
+}
+
+/// Regions of Kubernetes have a UID, and so files of another name.
+#[test]
+fn execs_with_a_uid() {
+    let uid = "metadata: {name: table, namespace: test, uid: 6f2c0d52-91a4-4d1c-8d7e-0d6a9a4f1c11}";
+    let mesh = Mesh::start_with("execs-uid", &[], &format!("{REGION}\n{uid}\nspec: {{size: 2Mi}}\n"));
+    let program = mesh.compile("programs/execs.c", &[]);
+    for node in 0..NODES {
+        mesh.run(node, &words([&program, &"test/table"])).succeeds();
+    }
+    mesh.end();
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) const NODES: usize = 3;
 /// How much of an agent's log is shown when a test fails.
 const LOG_TAIL_LINES: usize = 20;
 /// An agent notices at once that a program has ended. On a machine that is busy it gets this long.
-const NOTICE_DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const NOTICE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Who compiles a program, and so which C library it runs with.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,18 @@ impl Mesh {
     pub(crate) fn start(test: &str, regions: &[&str]) -> Mesh {
         let regions = regions.iter().flat_map(|region| ["--region", region]);
         Mesh::start_as(test, &["--nodes", "3"].into_iter().chain(regions).collect::<Vec<_>>())
+    }
+
+    /// Starts one with these regions and those objects.
+    pub(crate) fn start_with(test: &str, regions: &[&str], objects: &str) -> Mesh {
+        let file = format!("pagemesh-programs-{}-{test}.yaml", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        fs::write(&file, objects).expect("the directory for temporary files is writable");
+        let regions = regions.iter().flat_map(|region| ["--region", region]);
+        let arguments = ["--nodes", "3", "--file", file.to_str().expect("UTF-8")];
+        let mesh = Mesh::start_as(test, &arguments.into_iter().chain(regions).collect::<Vec<_>>());
+        fs::remove_file(&file).expect("it is there");
+        mesh
     }
 
     /// Starts `pagemesh dev` with these arguments.
@@ -135,6 +147,11 @@ impl Mesh {
     pub(crate) fn agent(&self, node: usize) -> Value {
         let file = self.node_dir(node).join("agent.json");
         serde_json::from_slice(&fs::read(file).expect("an agent that is up")).expect("JSON")
+    }
+
+    /// Where its regions are declared.
+    pub(crate) fn objects_dir(&self) -> PathBuf {
+        self.scratch.join("mesh/objects")
     }
 
     /// Ends the mesh. Every region must have been used, no attachment may outlive its program, and nothing the mesh.

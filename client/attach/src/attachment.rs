@@ -28,16 +28,21 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Attaches this process to a region.
+    /// Attaches this process to a region. A successor of an agent that has died is awaited for a while.
     ///
     /// # Errors
     ///
     /// Nobody listens, the agent refuses, or this process has no descriptor left.
     pub fn open(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
-        awaiting_successor(|| Attachment::try_open(path, name))
+        awaiting_successor(|| Attachment::open_at_once(path, name))
     }
 
-    fn try_open(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
+    /// The same, where nobody is awaited.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens, the agent refuses, or this process has no descriptor left.
+    pub fn open_at_once(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
         let socket = Socket::connect(path)?;
         let mut packet = ask(&socket, Request::Hello(name), &[])?;
         let welcome = match decode(&packet)? {
@@ -109,17 +114,13 @@ impl Attachment {
     /// Says something, to the agent's successor if need be: both are told as often as you like.
     fn request(&self, request: Request<'_>) -> Result<(), Error> {
         match ask(&self.socket, request, &[]) {
-            Err(Error::Gone(_)) => {
-                self.resume()?;
-                expect_ok(&ask(&self.socket, request, &[])?)
-            }
+            // One that has just taken over may be gone before it answers, too.
+            Err(Error::Gone(_)) => expect_ok(&awaiting_successor(|| {
+                self.try_resume()?;
+                ask(&self.socket, request, &[])
+            })?),
             answer => expect_ok(&answer?),
         }
-    }
-
-    /// Goes over to the agent's successor, which is awaited for a while.
-    fn resume(&self) -> Result<(), Error> {
-        awaiting_successor(|| self.try_resume())
     }
 
     fn try_resume(&self) -> Result<(), Error> {
@@ -147,16 +148,22 @@ impl Attachment {
             .chain(self.userfaultfds.iter_mut().flatten())
     }
 
-    /// Whether the agent, or a successor that has taken over from it, still holds its end of the connection. A successor is
-    /// awaited for a while.
-    #[must_use]
-    pub fn alive(&self) -> bool {
-        sys::connected(self.socket.descriptor().raw()) || self.resume().is_ok()
+    /// Goes over to the agent's successor, if the agent does not hold its end of the connection any more. Nobody is awaited.
+    ///
+    /// # Errors
+    ///
+    /// Nobody is there, or whoever is there refuses: the attachment is lost.
+    pub fn go_on(&self) -> Result<(), Error> {
+        if sys::connected(self.socket.descriptor().raw()) { Ok(()) } else { self.try_resume() }
     }
 }
 
 /// Tries again and again as long as an agent has died, rather than ended in good order, and may have a successor.
-fn awaiting_successor<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+///
+/// # Errors
+///
+/// Those of the last attempt.
+pub fn awaiting_successor<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut waited = 0;
     loop {
         match attempt() {
@@ -176,8 +183,12 @@ fn awaiting_successor<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Resul
 fn ask(socket: &Socket, request: Request<'_>, descriptors: &[i32]) -> Result<Packet, Error> {
     let mut packet = [0; PACKET_MAX];
     let length = request.encode(&mut packet);
-    socket.send(&packet[..length], descriptors)?;
-    socket.receive()
+    let answer = socket.send(&packet[..length], descriptors).and_then(|()| socket.receive());
+    match answer {
+        // An agent that has no room says so and closes, whether or not it was asked: what it said is there still.
+        Err(gone @ Error::Gone(_)) => socket.receive().map_err(|_| gone),
+        answer => answer,
+    }
 }
 
 fn decode(packet: &Packet) -> Result<Reply, Error> {

@@ -35,6 +35,17 @@ pub enum Error {
     Descriptors(Errno),
 }
 
+impl Error {
+    /// Whether nobody is there who could say yes or no. It may come back.
+    #[must_use]
+    pub fn agent_is_away(&self) -> bool {
+        matches!(
+            self,
+            Error::Gone(_) | Error::Unreachable(Errno(libc::ENOENT | libc::ECONNREFUSED | libc::ECONNRESET))
+        )
+    }
+}
+
 impl core::error::Error for Error {}
 
 impl fmt::Display for Error {

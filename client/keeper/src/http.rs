@@ -13,6 +13,9 @@ const CLIENTS_MAX: usize = 8;
 /// Longest request: what is asked is in its first line.
 const REQUEST_MAX: usize = 8192;
 
+/// How long new clients are left alone when there is no descriptor for them.
+const REST: Duration = Duration::from_millis(100);
+
 /// For how long a client may be here.
 const CLIENT_TIME: Duration = Duration::from_secs(5);
 
@@ -27,6 +30,8 @@ pub(crate) struct Page {
 pub(crate) struct Server {
     listener: TcpListener,
     clients: Vec<Client>,
+    /// Until when nobody new is looked at.
+    rests: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -47,7 +52,7 @@ impl Server {
         }
         let listener = TcpListener::bind(&*addresses)?;
         listener.set_nonblocking(true)?;
-        Ok(Server { listener, clients: Vec::new() })
+        Ok(Server { listener, clients: Vec::new(), rests: None })
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
@@ -56,7 +61,7 @@ impl Server {
 
     /// What to wait for.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let room = self.clients.len() < CLIENTS_MAX;
+        let room = self.clients.len() < CLIENTS_MAX && self.rests.is_none();
         let listener = room.then(|| PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
         listener.into_iter().chain(self.clients.iter().map(|client| {
             let flags = if client.answer.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
@@ -66,14 +71,23 @@ impl Server {
 
     /// Until when to wait at most.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.clients.iter().map(|client| client.leaves).min()
+        self.clients.iter().map(|client| client.leaves).chain(self.rests).min()
     }
 
     /// Goes on with everyone who is here, as far as that goes without waiting.
     pub(crate) fn serve(&mut self, now: Instant, page: impl Fn(&str) -> Page) {
-        while self.clients.len() < CLIENTS_MAX {
-            // Who went away before it was accepted is its own business, and so is who comes when there is no descriptor left.
-            let Ok((stream, _)) = self.listener.accept() else { break };
+        self.rests = self.rests.filter(|until| now < *until);
+        while self.clients.len() < CLIENTS_MAX && self.rests.is_none() {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Who went away before it was accepted is its own business. Who comes when there is no descriptor left waits, and
+                // to try again at once would only burn the processor.
+                Err(_) => {
+                    self.rests = Some(now + REST);
+                    break;
+                }
+            };
             if stream.set_nonblocking(true).is_ok() {
                 let (request, answer) = (Vec::new(), Vec::new());
                 self.clients.push(Client { stream, request, answer, sent: 0, leaves: now + CLIENT_TIME });

@@ -99,9 +99,15 @@ impl Claims {
         self.all().iter().filter(inside).min_by_key(|claim| claim.start).copied()
     }
 
+    /// The lowest claim of the region in `slot` that ends above `from`.
+    pub(crate) fn first_of(&self, slot: usize, from: usize) -> Option<Claim> {
+        let its = |claim: &&Claim| usize::from(claim.slot) == slot && claim.end > from;
+        self.all().iter().filter(its).min_by_key(|claim| claim.start).copied()
+    }
+
     /// Whether the region in `slot` has a claim.
     pub(crate) fn any_of(&self, slot: usize) -> bool {
-        self.all().iter().any(|claim| usize::from(claim.slot) == slot)
+        self.first_of(slot, 0).is_some()
     }
 
     /// The region pages that nobody needs once `cut` is taken out of `claim`. Empty if that is none.
@@ -221,5 +227,9 @@ mod tests {
         assert_eq!(find(PAGE, 3 * PAGE), Some(claim(2 * PAGE, 3 * PAGE)));
         assert_eq!(find(PAGE, 2 * PAGE), None);
         assert_eq!(find(3 * PAGE, usize::MAX - BASE), None);
+        assert_eq!(table.first_of(3, 0), Some(claim(0, PAGE)));
+        assert_eq!(table.first_of(3, BASE + PAGE), Some(claim(2 * PAGE, 3 * PAGE)));
+        assert_eq!(table.first_of(3, BASE + 3 * PAGE), None);
+        assert_eq!(table.first_of(4, 0), None);
     }
 }

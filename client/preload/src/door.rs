@@ -8,6 +8,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use pagemesh_attach::attachment::awaiting_successor;
 use pagemesh_attach::sys::Errno;
 use pagemesh_attach::wire::Reason;
 use pagemesh_attach::{Error, RegionName};
@@ -20,7 +21,7 @@ use crate::start::start;
 use crate::state::{Agent, borrowed};
 
 /// Where paths of regions begin that may be files of this machine as well.
-const SHARED: &[u8] = b"/dev/shm/";
+pub(crate) const SHARED: &[u8] = b"/dev/shm/";
 /// Where nothing is but regions.
 const OURS: &[u8] = b"/pagemesh/";
 
@@ -86,22 +87,32 @@ fn perhaps(name: &[u8]) -> Option<Meaning> {
     RegionName::new(&name[start..]).ok().map(Meaning::Perhaps)
 }
 
+/// What is wanted of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To see what there is. While the agent is away, nothing is but what this process has open.
+    Look,
+    /// To have it, or to change it. A successor of the agent is awaited.
+    Use,
+}
+
 /// Does with a name what is done with a region, if it stands for one, else what libc does.
 pub(crate) fn through<T>(
+    purpose: Purpose,
     meaning: Option<Meaning>,
     failed: T,
     region: impl FnOnce(Header) -> Outcome<T>,
     libc: impl FnOnce() -> T,
 ) -> T {
     let Some(meaning) = meaning else { return libc() };
-    match find(&meaning) {
+    match find(purpose, &meaning) {
         Ok(None) => libc(),
         found => answer(failed, || found?.map_or(Err(Errno(libc::ENOENT)), region)),
     }
 }
 
 /// Attaches to the region of that name. None: the agent has none, and libc may have.
-fn find(meaning: &Meaning) -> Outcome<Option<Header>> {
+fn find(purpose: Purpose, meaning: &Meaning) -> Outcome<Option<Header>> {
     let name = match meaning {
         Meaning::Perhaps(name) | Meaning::Surely(name) => name,
         Meaning::Nothing => {
@@ -113,9 +124,14 @@ fn find(meaning: &Meaning) -> Outcome<Option<Header>> {
         say!("cannot open region {name}: this process was made by vfork, clone or _Fork; use fork");
         return Err(Errno(libc::ENOTSUP));
     }
-    let attached = lock().attach(name);
+    let attached = match purpose {
+        Purpose::Look => lock().look_at(name),
+        // Not with the lock: all other calls that need it would wait as well.
+        Purpose::Use => awaiting_successor(|| lock().attach(name)),
+    };
     match (attached, meaning) {
         (Ok(header), _) => Ok(Some(header)),
+        (Err(error), Meaning::Perhaps(_)) if purpose == Purpose::Look && error.agent_is_away() => Ok(None),
         (Err(Error::Refused(refusal)), Meaning::Perhaps(_)) if refusal.reason == Reason::UnknownRegion => {
             Ok(None)
         }

@@ -3,24 +3,28 @@
 //!
 //! The lock is taken before the fork and given up after it on both sides, so the child finds the tables whole. It may do
 //! only what is async-signal-safe: other threads of the parent may have been anywhere, `malloc` included. If the agent is
-//! gone, the child waits for it, as it would at its next fault.
+//! gone, the child waits for it, as it would at its next fault. What the agent does not give it, it goes on without: see
+//! `lost`.
 
 use core::ops::Range;
 
 use pagemesh_attach::mapping::{self, Place};
-use pagemesh_attach::wire::Reason;
 use pagemesh_attach::{Error, RegionName, sys};
 
 use crate::claims::Claim;
 use crate::lock::{self, lock};
+use crate::lost::{self, Loss, Patience};
 use crate::next;
 use crate::regions::{FileId, Region};
 use crate::report::say;
 use crate::state::{self, Agent, State};
 
-/// First and longest wait for an agent.
-const WAIT_MILLIS: u64 = 10;
-const WAIT_MILLIS_MAX: u64 = 1000;
+/// First and longest pause between two attempts.
+const PAUSE_MILLIS: u64 = 10;
+const PAUSE_MILLIS_MAX: u64 = 100;
+
+/// For how long an agent that says no may change its mind.
+const SHORT_MILLIS: u64 = 30_000;
 
 /// Asks libc to call us around every fork.
 pub(crate) fn watch() {
@@ -56,100 +60,141 @@ fn reattach(state: &mut State, slot: usize, inherited: Region) {
     let Region { name, file, header, descriptors, pins, position, .. } = inherited;
     // First, so that the new descriptors get their numbers.
     inherited.abandon();
-    let mut region = attach_waiting(state, &name, header, file);
-    region.descriptors = descriptors;
-    region.pins = pins;
-    region.position = position;
-    map_again(state, slot, &region);
-    state.regions[slot] = Some(region);
-}
-
-/// Attaches, however long it takes, to the memory that the parent has. An agent that comes back without it is no help: the
-/// child would read zeros where its parent had written.
-fn attach_waiting(state: &State, name: &RegionName, header: usize, file: FileId) -> Region {
-    let Agent::At(path) = &state.agent else { unreachable!("there was an agent to attach to") };
-    let mut wait = WAIT_MILLIS;
-    loop {
-        match Region::attach_at(path, name, Place::Free(header)) {
-            Ok(region) if region.file == file => return region,
-            Ok(region) => {
-                if wait == WAIT_MILLIS {
-                    say!(
-                        "a forked child waits: the agent has lost what region {name} held; start the program anew"
-                    );
-                }
-                region.end();
-            }
-            // Waiting would not mend it.
-            Err(error @ Error::Mapping(_)) => give_up(name, &error),
-            Err(error @ Error::Refused(refusal)) if refusal.reason == Reason::Forbidden => {
-                give_up(name, &error)
-            }
-            Err(error) => {
-                if wait == WAIT_MILLIS {
-                    say!("a forked child waits to attach to region {name} again: {error}");
-                }
-            }
+    match attach_waiting(state, slot, &name, header, file) {
+        Ok(mut region) => {
+            region.descriptors = descriptors;
+            region.pins = pins;
+            region.position = position;
+            state.regions[slot] = Some(region);
         }
-        die_of_pending_signal();
-        sleep_millis(wait);
-        wait = (2 * wait).min(WAIT_MILLIS_MAX);
+        Err(loss) if pins == 0 => lost::go_without(state, slot, &name, &loss),
+        // The fork was in a signal's handler, and the call that it came into the midst of cannot go on.
+        Err(loss) => {
+            say!("a forked child cannot go on without region {name} and ends: {loss}");
+            // SAFETY: always allowed.
+            unsafe { libc::abort() }
+        }
     }
 }
 
-/// Maps every claim again where it was: neighbours that came from one mapping together, as the parent has them.
-fn map_again(state: &State, slot: usize, region: &Region) {
+/// Attaches and maps again, however long an agent takes that is away.
+fn attach_waiting(
+    state: &State,
+    slot: usize,
+    name: &RegionName,
+    header: usize,
+    file: FileId,
+) -> Result<Region, Loss> {
+    let (mut pause, mut refused_for) = (PAUSE_MILLIS, 0);
+    loop {
+        let loss = match attach_again(state, slot, name, header, file) {
+            Ok(region) => return Ok(region),
+            Err(loss) => loss,
+        };
+        match loss.patience() {
+            Patience::Endless => refused_for = 0,
+            Patience::Short if refused_for < SHORT_MILLIS => refused_for += pause,
+            Patience::Short | Patience::None => return Err(loss),
+        }
+        if pause == PAUSE_MILLIS {
+            say!("a forked child waits to attach to region {name} again: {loss}");
+        }
+        die_of_pending_signal();
+        sleep_millis(pause);
+        pause = (2 * pause).min(PAUSE_MILLIS_MAX);
+    }
+}
+
+/// Attaches to the memory that the parent has, and maps all of it. An agent that comes back without it is no help: the child
+/// would read zeros where its parent had written.
+fn attach_again(
+    state: &State,
+    slot: usize,
+    name: &RegionName,
+    header: usize,
+    file: FileId,
+) -> Result<Region, Loss> {
+    let Agent::At(path) = &state.agent else { unreachable!("there was an agent to attach to") };
+    let region = Region::attach_at(path, name, Place::Free(header))?;
+    let mapped = if region.file == file {
+        map_again(state, slot, &region).map_err(Loss::from)
+    } else {
+        Err(Loss::Other)
+    };
+    match mapped {
+        Ok(()) => Ok(region),
+        Err(loss) => {
+            region.end();
+            Err(loss)
+        }
+    }
+}
+
+/// Neighbouring claims that came from one mapping, which the parent has mapped together.
+struct Mapping {
+    first: Claim,
+    /// The region pages that they need.
+    pages: Range<usize>,
+    /// Address after the last of them.
+    end: usize,
+}
+
+/// The lowest of a region at or above an address.
+fn mapping_of(state: &State, slot: usize, from: usize, page_size: usize) -> Option<Mapping> {
+    let first = state.claims.first_of(slot, from)?;
+    let mut pages = first.pages(&(first.start..first.end), page_size);
+    let mut end = first.end;
+    while let Some(next) = state.claims.first_of(slot, end)
+        && next.origin == first.origin
+        && next.pages(&(next.start..next.end), page_size).start <= pages.end
+    {
+        pages.end = next.pages(&(next.start..next.end), page_size).end;
+        end = next.end;
+    }
+    Some(Mapping { first, pages, end })
+}
+
+/// Maps every claim again where it was, or none.
+fn map_again(state: &State, slot: usize, region: &Region) -> Result<(), Error> {
     let page_size = region.attachment.page_size();
     let mut from = 0;
-    while let Some(first) = next_of(state, slot, from) {
-        let mut pages = first.pages(&(first.start..first.end), page_size);
-        let mut last = first;
-        while let Some(next) = next_of(state, slot, last.end)
-            && next.origin == first.origin
-            && next.pages(&(next.start..next.end), page_size).start <= pages.end
-        {
-            pages.end = next.pages(&(next.start..next.end), page_size).end;
-            last = next;
-        }
+    while let Some(Mapping { first, pages, end }) = mapping_of(state, slot, from, page_size) {
         let offset = first.offset(pages.start) as u64;
         let place = Place::Free(pages.start);
         // SAFETY: it replaces nothing.
         let placed =
             unsafe { mapping::place(&region.attachment, place, pages.len(), offset, first.protection) };
         if let Err(error) = placed {
-            give_up(&region.name, &error);
+            unmap_again(state, slot, page_size, first.start);
+            return Err(error);
         }
-        protect_again(state, slot, &(first.end..last.end), page_size);
-        from = last.end;
+        protect_again(state, slot, &(first.end..end), page_size);
+        from = end;
     }
+    Ok(())
 }
 
-/// The lowest claim of a region at or above an address.
-fn next_of(state: &State, slot: usize, mut from: usize) -> Option<Claim> {
-    loop {
-        let claim = state.claims.first_in(&(from..usize::MAX))?;
-        if usize::from(claim.slot) == slot {
-            return Some(claim);
-        }
-        from = claim.end;
+/// Unmaps what has been mapped again below an address. The attachment is to end.
+fn unmap_again(state: &State, slot: usize, page_size: usize, below: usize) {
+    let mut from = 0;
+    while let Some(Mapping { first, pages, end }) = mapping_of(state, slot, from, page_size)
+        && first.start < below
+    {
+        // SAFETY: nobody has used it yet.
+        let _ = unsafe { sys::munmap(pages.start, pages.len()) };
+        from = end;
     }
 }
 
 /// Gives the later claims of one mapping their own protection. Within a region page it never differs.
 fn protect_again(state: &State, slot: usize, range: &Range<usize>, page_size: usize) {
     let mut from = range.start;
-    while let Some(claim) = next_of(state, slot, from).filter(|claim| claim.start < range.end) {
+    while let Some(claim) = state.claims.first_of(slot, from).filter(|claim| claim.start < range.end) {
         let pages = claim.pages(&(claim.start..claim.end), page_size);
         // SAFETY: no other thread exists yet.
         let _ = unsafe { sys::mprotect(pages.start, pages.len(), claim.protection) };
         from = claim.end;
     }
-}
-
-fn give_up(name: &RegionName, error: &Error) -> ! {
-    say!("a forked child cannot map region {name} again and ends: {error}");
-    // SAFETY: always allowed.
-    unsafe { libc::abort() }
 }
 
 /// While we wait, all signals are blocked. One that would just end the process may do so.

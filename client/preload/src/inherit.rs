@@ -4,6 +4,7 @@
 
 use core::ffi::CStr;
 
+use pagemesh_attach::attachment::awaiting_successor;
 use pagemesh_attach::sys::{self, Descriptor};
 use pagemesh_attach::{Error, RegionName};
 
@@ -49,7 +50,8 @@ fn adopt_one(state: &mut State, fd: i32, entry: &CStr) {
     }
     let Some(name) = region_of(entry) else { return };
     // The name of its file is a guess; that the agent's file of that name is the same one is the proof.
-    match state.attach(&name) {
+    // It may take a while, but the program has not begun to run.
+    match awaiting_successor(|| state.attach(&name)) {
         Ok(header) => {
             let slot = header.unpinned(state);
             if FileId::of(fd) == Ok(state.region(slot).file) {
@@ -78,16 +80,22 @@ fn region_of(entry: &CStr) -> Option<RegionName> {
     region_of_path(path.get(..usize::try_from(length).ok()?)?)
 }
 
-/// Agents name region files `region-NAMESPACE.NAME`.
+/// Agents name region files `region-NAMESPACE.NAME`, and those of regions with a UID, as Kubernetes gives them one,
+/// `region-NAMESPACE.NAME.` and 16 hexadecimal digits. The parts have no dots.
 fn region_of_path(path: &[u8]) -> Option<RegionName> {
     let file = path.rsplit(|byte| *byte == b'/').next()?;
     let file = file.strip_suffix(b" (deleted)").unwrap_or(file);
-    let name = file.strip_prefix(b"region-")?;
-    let dot = name.iter().position(|byte| *byte == b'.')?;
+    let mut parts = file.strip_prefix(b"region-")?.split(|byte| *byte == b'.');
+    let (namespace, name, number) = (parts.next()?, parts.next()?, parts.next());
+    let is_number = |digits: &[u8]| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit);
+    if !number.is_none_or(is_number) || parts.next().is_some() {
+        return None;
+    }
     let mut full = [0_u8; 127];
-    let full = full.get_mut(..name.len())?;
-    full.copy_from_slice(name);
-    full[dot] = b'/';
+    let full = full.get_mut(..namespace.len() + 1 + name.len())?;
+    full[..namespace.len()].copy_from_slice(namespace);
+    full[namespace.len()] = b'/';
+    full[namespace.len() + 1..].copy_from_slice(name);
     RegionName::new(full).ok()
 }
 
@@ -100,9 +108,25 @@ mod tests {
         let name = |path: &str| region_of_path(path.as_bytes()).map(|name| name.as_str().to_owned());
         assert_eq!(name("/dev/shm/mesh/region-default.table").as_deref(), Some("default/table"));
         assert_eq!(name("/region-a.b (deleted)").as_deref(), Some("a/b"));
-        for other in
-            ["/etc/passwd", "pipe:[1]", "/x/region-", "/x/region-a", "/x/region-a.", "/x/region-a.b.c", ""]
-        {
+        assert_eq!(name("/region-a.b.00f067aa0ba902b7").as_deref(), Some("a/b"));
+        assert_eq!(name("/region-a.b.00f067aa0ba902b7 (deleted)").as_deref(), Some("a/b"));
+        assert_eq!(name("/region-a.00f067aa0ba902b7").as_deref(), Some("a/00f067aa0ba902b7"));
+        let longest = format!("{0}/{0}", "x".repeat(63));
+        let file = format!("/region-{}.00f067aa0ba902b7", longest.replace('/', "."));
+        assert_eq!(name(&file).as_deref(), Some(longest.as_str()));
+        for other in [
+            "",
+            "/etc/passwd",
+            "pipe:[1]",
+            "/x/region-",
+            "/x/region-a",
+            "/x/region-a.",
+            "/x/region-a.b.",
+            "/x/region-a.b.c",
+            "/x/region-a.b.00f067aa0ba902b",
+            "/x/region-a.b.00f067aa0ba902b70",
+            "/x/region-a.b.00f067aa0ba902b7.00f067aa0ba902b7",
+        ] {
             assert_eq!(name(other), None, "{other}");
         }
     }

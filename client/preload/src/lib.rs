@@ -9,7 +9,7 @@
 //! | `door` | which names stand for regions, and what opening and unlinking one does |
 //! | `state` | what we know of this process, behind one lock: `regions`, `claims`; `marks` is read without it |
 //! | `header` | the words in a region's header page |
-//! | `fork`, `inherit`, `start` | what happens in a forked child, after an exec, and at load time |
+//! | `fork`, `lost`, `inherit`, `start` | what happens in a forked child, after an exec, and at load time |
 //! | `lock`, `next`, `report`, `panic` | the lock, libc's own functions, errors and lines for people, our own mistakes |
 //!
 //! Rules that hold in every file, unless its head says otherwise:
@@ -45,6 +45,7 @@ mod fork;
 mod header;
 mod inherit;
 mod lock;
+mod lost;
 pub mod map;
 mod marks;
 mod next;

@@ -3,7 +3,8 @@
 
 use core::ffi::{c_char, c_int};
 
-use crate::{door, next};
+use crate::door::{self, Purpose};
+use crate::next;
 
 /// `open`.
 ///
@@ -34,7 +35,7 @@ pub unsafe extern "C-unwind" fn openat(
     let meaning = unsafe { door::of_path(path) };
     // SAFETY: the caller's arguments.
     let libc = || unsafe { next::openat(directory, path, flags, mode) };
-    door::through(meaning, -1, |header| door::open(header, flags), libc)
+    door::through(Purpose::Use, meaning, -1, |header| door::open(header, flags), libc)
 }
 
 /// `creat`.

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int, c_long, c_uint};
 
 use pagemesh_attach::sys::Errno;
 
-use crate::door;
+use crate::door::{self, Purpose};
 use crate::header::Header;
 use crate::lock::lock;
 use crate::report::{Outcome, answer, outcome};
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn fstatat(
         result as c_int
     };
     // SAFETY: the caller's path.
-    door::through(unsafe { door::of_path(path) }, -1, region, libc)
+    door::through(Purpose::Look, unsafe { door::of_path(path) }, -1, region, libc)
 }
 
 /// `statx`.
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn statx(
         result as c_int
     };
     // SAFETY: the caller's path.
-    door::through(unsafe { door::of_path(path) }, -1, region, libc)
+    door::through(Purpose::Look, unsafe { door::of_path(path) }, -1, region, libc)
 }
 
 /// `faccessat`: a region can be read, be written to unless it is for reading only, and not be run.
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn faccessat(
         }
     };
     // SAFETY: the caller's path.
-    door::through(unsafe { door::of_path(path) }, -1, region, || call() as c_int)
+    door::through(Purpose::Look, unsafe { door::of_path(path) }, -1, region, || call() as c_int)
 }
 
 /// `unlinkat`: of a region, see `shm_unlink`.
@@ -144,7 +144,7 @@ pub unsafe extern "C" fn unlinkat(directory: c_int, path: *const c_char, flags: 
     // SAFETY: the kernel checks the address.
     let call = || unsafe { libc::syscall(libc::SYS_unlinkat, directory, path, flags) };
     // SAFETY: the caller's path.
-    door::through(unsafe { door::of_path(path) }, -1, region, || call() as c_int)
+    door::through(Purpose::Use, unsafe { door::of_path(path) }, -1, region, || call() as c_int)
 }
 
 /// `remove`.

@@ -52,14 +52,14 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Attaches to a region and maps its header page.
+    /// Attaches to a region and maps its header page. The caller has the lock: a successor of the agent is not awaited.
     pub(crate) fn attach(path: &SocketPath, name: &RegionName) -> Result<Region, Error> {
         Region::attach_at(path, name, Place::Near(0))
     }
 
     /// The same, with the header page at a place: calls that were under way at a fork know where it was.
     pub(crate) fn attach_at(path: &SocketPath, name: &RegionName, place: Place) -> Result<Region, Error> {
-        let attachment = Attachment::open(path, name)?;
+        let attachment = Attachment::open_at_once(path, name)?;
         let file = FileId::of(attachment.file().raw()).map_err(Error::Descriptors)?;
         let access = access(&attachment);
         // SAFETY: it replaces nothing.

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int};
 
 use pagemesh_attach::sys::Errno;
 
-use crate::door;
+use crate::door::{self, Purpose};
 use crate::next;
 
 /// `shm_open`: `/NAME` and `/NAMESPACE/NAME` are regions if the agent knows them. If the agent cannot be asked this fails
@@ -22,7 +22,7 @@ pub unsafe extern "C" fn shm_open(name: *const c_char, flags: c_int, mode: libc:
         _ => door::open(header, flags | libc::O_CLOEXEC),
     };
     // SAFETY: the caller's arguments.
-    door::through(meaning, -1, region, || unsafe { next::shm_open(name, flags, mode) })
+    door::through(Purpose::Use, meaning, -1, region, || unsafe { next::shm_open(name, flags, mode) })
 }
 
 /// `shm_unlink`: gives up a name, so that `O_CREAT | O_EXCL` can win it again, and the size that a program set. The region
@@ -36,5 +36,11 @@ pub unsafe extern "C" fn shm_unlink(name: *const c_char) -> c_int {
     // SAFETY: the caller's name.
     let meaning = unsafe { door::of_shm_name(name) };
     // SAFETY: the caller's arguments.
-    door::through(meaning, -1, |header| door::unlink(&header), || unsafe { next::shm_unlink(name) })
+    door::through(
+        Purpose::Use,
+        meaning,
+        -1,
+        |header| door::unlink(&header),
+        || unsafe { next::shm_unlink(name) },
+    )
 }

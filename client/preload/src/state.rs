@@ -65,22 +65,39 @@ impl State {
         self.regions[slot].as_mut().expect("a slot that is referred to is in use")
     }
 
-    /// Attaches to a region, or finds the attachment that there is, and pins its header.
+    /// Attaches to a region, or finds the attachment that there is, and pins its header. Who wants to await a successor of the
+    /// agent tries again without the lock.
     pub(crate) fn attach(&mut self, name: &RegionName) -> Result<Header, Error> {
         let path = match &self.agent {
             Agent::At(path) => *path,
             Agent::Unusable(error) => return Err(*error),
             Agent::Absent => return Err(Error::NoSocket),
         };
-        // An attachment whose agent is gone keeps its memory waiting; a new agent's memory is another one.
-        let usable = |region: &Region| region.name == *name && region.attachment.alive();
-        if let Some(slot) = self.regions.iter().position(|region| region.as_ref().is_some_and(usable)) {
-            return Ok(self.pin(slot));
+        for slot in 0..REGIONS_MAX {
+            let Some(region) = self.regions[slot].as_ref().filter(|region| region.name == *name) else {
+                continue;
+            };
+            match region.attachment.go_on() {
+                Ok(()) => return Ok(self.pin(slot)),
+                // Until somebody has taken over it is not known whether this one goes on.
+                Err(error) if error.agent_is_away() => return Err(error),
+                // It keeps its memory waiting; a new agent's memory is another one.
+                Err(_) => {}
+            }
         }
         let free = self.regions.iter().position(Option::is_none);
         let slot = free.ok_or(Error::TooManyRegions)?;
         self.regions[slot] = Some(Region::attach(&path, name)?);
         Ok(self.pin(slot))
+    }
+
+    /// The same for who only looks: while the agent is away, the attachment that there is will do.
+    pub(crate) fn look_at(&mut self, name: &RegionName) -> Result<Header, Error> {
+        self.attach(name).or_else(|error| {
+            let attached = |region: &Region| region.name == *name;
+            let slot = self.regions.iter().position(|region| region.as_ref().is_some_and(attached));
+            slot.filter(|_| error.agent_is_away()).map(|slot| self.pin(slot)).ok_or(error)
+        })
     }
 
     /// Keeps a region's header mapped until the returned value is dropped, which takes the lock.

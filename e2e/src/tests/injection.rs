@@ -39,6 +39,8 @@ pub(super) async fn the_admission_policy_and_inject_do_the_same(scene: &Scene) -
     let table = std::fs::read_to_string(scene.cluster.root.join("cli/tests/injection.yaml"))?;
     let cases: Vec<Case> = serde_yaml::from_str(&table)?;
     ensure!(cases.len() > 40, "there are only {} cases", cases.len());
+    // Most pods of the table say nothing of what the standard asks for.
+    enforce(scene, "privileged").await?;
     policies_are_in_force(scene).await?;
     let mut wrong = Vec::new();
     for case in &cases {
@@ -55,8 +57,7 @@ async fn what_is_added_is_restricted(scene: &Scene, cases: &[Case]) -> Result<()
     let case = cases.iter().find(|case| case.name == "under the restricted standard");
     let mut pod = case.context("the table has no such pod")?.pod.clone();
     pod["metadata"]["name"] = json!("t");
-    let label = "pod-security.kubernetes.io/enforce=restricted";
-    scene.cluster.kubectl(&["label", "namespace", &scene.namespace, label]).await?;
+    enforce(scene, "restricted").await?;
     let spec = create(scene, &scene.namespace, &pod).await?.map_err(|said| anyhow!(said))?;
     ensure!(spec["initContainers"].is_array(), "it was not attached: {spec}");
     // The standard is in force: as it is told of other pods.
@@ -64,6 +65,13 @@ async fn what_is_added_is_restricted(scene: &Scene, cases: &[Case]) -> Result<()
     let verdict = create(scene, &scene.namespace, &pod).await?;
     ensure!(verdict.is_err(), "a pod on the node's network is let in");
     Ok(())
+}
+
+/// Has the test's namespace enforce a Pod Security Standard.
+async fn enforce(scene: &Scene, standard: &str) -> Result<()> {
+    let label = format!("pod-security.kubernetes.io/enforce={standard}");
+    let set = ["label", "namespace", &scene.namespace, &label, "--overwrite"];
+    scene.cluster.kubectl(&set).await.map(drop)
 }
 
 /// The API server takes a moment to know of a policy that was just installed.

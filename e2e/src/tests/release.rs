@@ -186,6 +186,13 @@ pub(super) async fn uninstalling_leaves_regions(scene: &Scene) -> Result<()> {
         said.contains("customresourcedefinition") || said.contains("CustomResourceDefinition"),
         "Helm does not say what it leaves: {said}"
     );
+    if scene.cluster.of_kind {
+        for node in &scene.cluster.workers {
+            let left =
+                scene.cluster.on_node(node, &["find", "/run/pagemesh/memory", "-mindepth", "1"]).await?;
+            ensure!(left.trim().is_empty(), "{node} still has {left}");
+        }
+    }
     let regions = Api::<Region>::namespaced(scene.cluster.client.clone(), &scene.namespace);
     ensure!(regions.get_opt("table").await?.is_some(), "the Region is gone");
     // Nobody is left to look after it, and it can be deleted all the same.

@@ -43,15 +43,21 @@ pub struct Adopted {
 }
 
 /// Whether anything of what it has mapped is mapped still: `exec` and `munmap` do not say a word.
-async fn is_mapped(admission: &Admission, ranges: &Ranges, uffds: &Arc<[Arc<Uffd>]>) -> bool {
+async fn is_mapped(admission: &Admission, ranges: &Ranges, uffds: &Arc<[Arc<Uffd>]>, revoked: bool) -> bool {
     let (region, page_size, uffds) = (admission.region, admission.page_size, Arc::clone(uffds));
     let ranges: Vec<Range> = ranges.all().collect();
     let any = move || {
         let shards = uffds.len() as u16;
         let parts = ranges.iter().flat_map(|range| shard::split(*range, region, page_size, shards));
         parts.into_iter().any(|(shard, part)| {
-            // Maps nothing that the node does not have, and nothing writable.
-            let mapped = uffds[usize::from(shard)].continue_(part.base, KERNEL_PAGE, true);
+            let uffd = &uffds[usize::from(shard)];
+            let mapped = if revoked {
+                // To map a page would undo that it is poisoned.
+                uffd.poison(part.base, KERNEL_PAGE)
+            } else {
+                // Maps nothing that the node does not have, and nothing writable.
+                uffd.continue_(part.base, KERNEL_PAGE, true)
+            };
             !matches!(mapped, Err(OpError::Gone | OpError::Unmapped))
         })
     };
@@ -219,7 +225,7 @@ impl Parked {
             let mut looks = tokio::time::interval(LOOK_EVERY);
             loop {
                 looks.tick().await;
-                if !is_mapped(&admission, &ranges, &uffds).await {
+                if !is_mapped(&admission, &ranges, &uffds, attachment.revoked().is_some()).await {
                     break;
                 }
             }

@@ -12,6 +12,9 @@ pub(super) enum End {
     Closed(&'static str),
     /// It was told why.
     Refused(Reason, String),
+    /// It was told that its volume has no such region. That concerns nobody else: the preload library asks so for every name that
+    /// programs of the pod open in `/dev/shm`.
+    NotInVolume(String),
     /// A shard gave the attachment up.
     GivenUp(String),
     /// The socket does not work.
@@ -41,9 +44,12 @@ impl From<PacketError> for End {
 impl From<Denied> for End {
     fn from(denied: Denied) -> End {
         let reason = match denied {
-            Denied::Unknown(_) | Denied::NotInVolume(_) => Reason::UnknownRegion,
-            Denied::Forbidden { .. } => Reason::Forbidden,
+            Denied::Unknown(_) => Reason::UnknownRegion,
+            Denied::NotInVolume(_) => return End::NotInVolume(denied.to_string()),
+            Denied::Forbidden { .. } | Denied::Lost(_) => Reason::Forbidden,
             Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,
+            // As for those that are attached when it goes.
+            Denied::VolumeGone => return End::GivenUp(denied.to_string()),
         };
         End::Refused(reason, denied.to_string())
     }

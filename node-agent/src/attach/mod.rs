@@ -143,7 +143,7 @@ impl Server {
                     });
                 }
                 (Err(_), _) => {
-                    let max = shared.attachments_max / volumes::SHARE;
+                    let max = volumes::of_one_pod(shared.attachments_max);
                     session::turn_away(
                         &connection,
                         format!("this pod has {max} attachments already: end some programs"),

@@ -66,6 +66,10 @@ pub(super) async fn serve(connection: &Connection, volume: Option<&Volume>, shar
             }
             connection.send_last(&Reply::Refuse { reason, text }.encode());
         }
+        End::NotInVolume(text) => {
+            debug!(pid, uid, "refused a program: {text}");
+            connection.send_last(&Reply::Refuse { reason: Reason::UnknownRegion, text }.encode());
+        }
     }
     rest
 }
@@ -142,7 +146,9 @@ async fn attach(connection: &Connection, shared: &Shared, client: Client<'_>) ->
             held: Some(held),
             process,
         })),
-        (End::Closed(_) | End::Io(_) | End::Refused(..) | End::GivenUp(_), _) => Rest::Held(held, process),
+        (End::Closed(_) | End::Io(_) | End::Refused(..) | End::NotInVolume(_) | End::GivenUp(_), _) => {
+            Rest::Held(held, process)
+        }
     };
     (end, Some(rest))
 }
@@ -244,7 +250,7 @@ async fn welcome(
     };
     let (by_volume, read_only) = (client.volume.map(ByVolume::from), admission.read_only);
     let file = region_file(&admission, client.knows_read_only)?;
-    let (attachment, given_up) = shared.control.attach(Attached {
+    let attached = Attached {
         id: admission.region,
         region: admission.name.clone(),
         pid,
@@ -255,7 +261,8 @@ async fn welcome(
         read_only,
         revoked: None,
         mapped_bytes: 0,
-    });
+    };
+    let (attachment, given_up) = shared.control.attach(&admission, attached)?;
     let shards = shared.control.shards();
     let welcome = Reply::Welcome {
         size: admission.size,

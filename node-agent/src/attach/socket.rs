@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept4, getsockopt, sendmsg,
     sockopt,
@@ -62,6 +63,12 @@ impl Connection {
     /// Sends a packet with descriptors, which stay open here.
     pub(crate) async fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.socket.async_io(Interest::WRITABLE, |socket| send(socket, packet, descriptors)).await
+    }
+
+    /// Whether the other end has not closed it.
+    pub(crate) fn is_open(&self) -> bool {
+        let mut ends = [PollFd::new(self.socket.get_ref().as_fd(), PollFlags::empty())];
+        poll(&mut ends, PollTimeout::ZERO) == Ok(0)
     }
 
     /// Sends the last packet of a connection, if the program takes it: it may be gone, and one that does not read what
@@ -209,8 +216,6 @@ fn send(socket: &OwnedFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::io::Interest;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,9 +15,14 @@ use crate::control::Control;
 use crate::volume::{OpenVolume, Volume, Volumes};
 
 /// One pod has at most this part of a node's attachments.
-pub(super) const SHARE: usize = 4;
+const SHARE: usize = 4;
 
-/// A volume, and how many more of its programs may connect.
+/// How many attachments one pod has at most, on a node that has so many.
+pub(super) fn of_one_pod(attachments_max: usize) -> usize {
+    (attachments_max / SHARE).max(1)
+}
+
+/// A volume, and how many more programs of its pod may connect.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     pub(super) volume: Arc<Volume>,
@@ -34,6 +39,8 @@ pub(super) struct Doors {
     control: Arc<Control>,
     attachments_max: usize,
     open: BTreeMap<String, (Arc<OwnedFd>, AbortHandle)>,
+    /// What programs of each pod may connect yet, by its UID, as long as it has a door or a connection. All its volumes share it.
+    places: BTreeMap<String, Weak<Semaphore>>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<Accepted>,
     accepted: mpsc::Receiver<Accepted>,
@@ -43,8 +50,8 @@ impl Doors {
     pub(super) fn new(volumes: Volumes, control: Arc<Control>, attachments_max: usize) -> Doors {
         // One at a time: whoever else wants to connect waits in the kernel.
         let (sender, accepted) = mpsc::channel(1);
-        let (open, tasks) = (BTreeMap::new(), JoinSet::new());
-        let mut doors = Doors { volumes, control, attachments_max, open, tasks, sender, accepted };
+        let (open, places, tasks) = (BTreeMap::new(), BTreeMap::new(), JoinSet::new());
+        let mut doors = Doors { volumes, control, attachments_max, open, places, tasks, sender, accepted };
         doors.follow();
         doors
     }
@@ -81,6 +88,7 @@ impl Doors {
             }
             stays
         });
+        self.places.retain(|_, places| places.strong_count() > 0);
         for (id, volume) in volumes.iter() {
             if !self.open.contains_key(id)
                 && let Err(error) = self.open(id, volume)
@@ -92,8 +100,9 @@ impl Doors {
 
     fn open(&mut self, id: &str, volume: &OpenVolume) -> io::Result<()> {
         let listener = socket::watch(volume.listener.try_clone()?, Interest::READABLE)?;
-        let places = Arc::new(Semaphore::new((self.attachments_max / SHARE).max(1)));
+        let places = self.places(&volume.volume.pod.uid);
         let door = Door { volume: Arc::clone(&volume.volume), places };
+        self.control.begin_volume(id);
         let sender = self.sender.clone();
         let task = self.tasks.spawn(async move {
             loop {
@@ -109,5 +118,13 @@ impl Doors {
         });
         self.open.insert(id.to_owned(), (Arc::clone(&volume.listener), task));
         Ok(())
+    }
+    fn places(&mut self, pod: &str) -> Arc<Semaphore> {
+        let known = self.places.get(pod).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let places = Arc::new(Semaphore::new(of_one_pod(self.attachments_max)));
+            self.places.insert(pod.to_owned(), Arc::downgrade(&places));
+            places
+        })
     }
 }

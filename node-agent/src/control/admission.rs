@@ -82,6 +82,12 @@ pub enum Denied {
         /// `namespace/name`.
         account: String,
     },
+    /// The pod might when it asked, and what it was about to get it may not have any more.
+    #[error("{0}")]
+    Lost(String),
+    /// It came by a volume that is gone.
+    #[error("{}", super::VOLUME_GONE)]
+    VolumeGone,
     /// It is declared but cannot be used.
     #[error("region {name} is not ready: {reason}")]
     NotReady {

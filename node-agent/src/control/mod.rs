@@ -16,7 +16,7 @@ pub use attachments::{Attached, Attachment, GivenUp};
 pub use regions::OpenRegion;
 pub use survey::{RegionSurvey, Survey, survey};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -28,7 +28,7 @@ use tracing::warn;
 
 use crate::config::{Life, Me, Objects};
 use crate::kept::{Kept, KeptRegion, ShardsView};
-use crate::kubernetes::PodEvents;
+use crate::kubernetes::{ACCESS_REVOKED, PodEvents};
 use crate::shard::{AttachmentId, Command, ShardHandle, monotonic_nanos};
 use crate::volume::PodIdentity;
 
@@ -79,6 +79,8 @@ struct State {
     regions: Regions,
     attachments: Attachments,
     reach: Reach,
+    /// Ids of those whose sockets are served.
+    volumes: BTreeSet<String>,
     stopping: bool,
 }
 
@@ -94,6 +96,7 @@ impl Control {
             regions: Regions::new(life, memory_dir),
             attachments: Attachments::default(),
             reach: Reach::default(),
+            volumes: BTreeSet::new(),
             stopping: false,
         };
         let pods = PodEvents::nobody();
@@ -181,7 +184,7 @@ impl Control {
         }
         drop(state);
         for Revoked { pod, reason, .. } in revoked {
-            self.pods.tell(&pod, "AccessRevoked", reason);
+            self.pods.tell(&pod, ACCESS_REVOKED, reason);
         }
         self.note_change();
     }
@@ -220,10 +223,17 @@ impl Control {
         self.pods.tell(pod, reason, note);
     }
 
-    /// Ends the attachments that came by a volume that is gone.
+    /// From now on programs may come by this volume.
+    pub fn begin_volume(&self, volume: &str) {
+        self.lock().volumes.insert(volume.to_owned());
+    }
+
+    /// Ends the attachments that came by a volume that is gone. No more of them begin.
     pub fn end_volume(&self, volume: &str) {
         let of = |attached: &Attached| attached.by_volume.as_ref().is_some_and(|by| by.volume == volume);
-        self.lock().attachments.end_where(of, VOLUME_GONE);
+        let mut state = self.lock();
+        state.volumes.remove(volume);
+        state.attachments.end_where(of, VOLUME_GONE);
     }
 
     /// Whether a program could be attached to a region now.
@@ -244,12 +254,28 @@ impl Control {
         self.lock().stopping = true;
     }
 
-    /// Enters a new attachment. It ends when the returned [`Attachment`] is dropped.
-    #[must_use]
-    pub fn attach(self: &Arc<Control>, attached: Attached) -> (Attachment, GivenUp) {
-        let (id, given_up) = self.lock().attachments.enter(attached);
+    /// Enters a new attachment of one that was admitted. It ends when the returned [`Attachment`] is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What has changed since then. Whatever changes later ends the attachment, which is in the table by then.
+    pub fn attach(
+        self: &Arc<Control>,
+        admission: &Admission,
+        attached: Attached,
+    ) -> Result<(Attachment, GivenUp), Denied> {
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(Denied::Stopping);
+        }
+        if attached.by_volume.as_ref().is_some_and(|by| !state.volumes.contains(&by.volume)) {
+            return Err(Denied::VolumeGone);
+        }
+        state.regions.still_admits(admission, &attached, &state.objects)?;
+        let (id, given_up) = state.attachments.enter(attached);
+        drop(state);
         self.note_change();
-        (Attachment::new(Arc::clone(self), id), given_up)
+        Ok((Attachment::new(Arc::clone(self), id), given_up))
     }
 
     /// A shard has given up an attachment: tells the one who looks after it.
@@ -356,5 +382,7 @@ impl Control {
     }
 }
 
+#[cfg(test)]
+mod attach_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! `request` checks what is asked for, `store` does it, `services` answers, `registration` tells the kubelet where to ask.
 //! Everything here is off the data path: with the driver away, pods that have their volumes go on.
 
+mod authority;
 mod library;
 mod mounts;
 pub mod proto;
@@ -171,6 +172,8 @@ impl Csi {
             }
             "the CSI services"
         });
+        let waiting = Arc::downgrade(&store);
+        tasks.spawn(async move { match store::open_the_rest(waiting).await {} });
         let (registry, path) = (settings.registry(), endpoint.path().to_owned());
         tasks.spawn(async move {
             match registration::register(&registry, &path).await {

@@ -9,18 +9,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use futures::StreamExt;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tonic::transport::Server;
 use tonic::{Request as Call, Response, Status};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::proto::pluginregistration::registration_server::{self, RegistrationServer};
 use super::proto::pluginregistration::{
     InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
 };
-use super::{DRIVER, socket};
+use super::{DRIVER, authority, socket};
 
 /// How often to look whether the agent before has gone.
 const OTHERS_EVERY: Duration = Duration::from_millis(250);
@@ -31,6 +33,9 @@ const OWN_EVERY: Duration = Duration::from_secs(5);
 /// Before coming again, at first and at most.
 const AGAIN_MIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(8);
+
+/// What is on its way to and from the kubelet at most: it says little.
+const CONNECTION_BYTES: usize = 1 << 14;
 
 /// As the kubelet calls what we are.
 const KIND: &str = "CSIPlugin";
@@ -104,9 +109,26 @@ pub(super) async fn register(registry: &Path, endpoint: &Path) -> io::Result<Inf
 async fn serve(listener: UnixListener, registration: Registration) -> io::Error {
     let served = Server::builder()
         .add_service(RegistrationServer::new(registration))
-        .serve_with_incoming(socket::incoming(listener))
+        .serve_with_incoming(socket::incoming(listener).map(|connection| connection.map(understood)))
         .await;
     served.map_or_else(io::Error::other, |()| io::Error::other("the socket has ended"))
+}
+
+/// A connection of the kubelet's as the server can take it.
+fn understood(connection: UnixStream) -> DuplexStream {
+    let (server, mut ours) = duplex(CONNECTION_BYTES);
+    tokio::spawn(async move {
+        let (mut from_kubelet, mut to_kubelet) = connection.into_split();
+        let (mut from_server, mut to_server) = tokio::io::split(&mut ours);
+        let passed = tokio::try_join!(authority::pass(&mut from_kubelet, &mut to_server), async {
+            tokio::io::copy(&mut from_server, &mut to_kubelet).await?;
+            to_kubelet.shutdown().await
+        });
+        if let Err(error) = passed {
+            debug!(%error, "a connection to the socket for the kubelet has ended");
+        }
+    });
+    server
 }
 
 /// Returns when another socket is needed, and what the kubelet has against this one.

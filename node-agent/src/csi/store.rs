@@ -6,7 +6,11 @@
 //! | `volumes/<hash of the id>.json` | what the volume is, and where it is mounted; pods do not see it |
 //! | `library/<hash of the library>.so` | the library |
 
-use std::collections::BTreeMap;
+mod reopen;
+
+pub(super) use reopen::open_the_rest;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +30,11 @@ use crate::volume::{OpenVolume, SOCKET, Volume, Volumes};
 
 /// Permissions of a volume's socket: everybody in the pod may knock, whatever user it runs as.
 const SOCKET_MODE: u32 = 0o666;
+/// Permissions of a volume's own directory: its pod sees nothing but it, whatever user its programs run as.
+const VOLUME_MODE: u32 = 0o755;
+/// Permissions of the directory of all volumes: by it others of the node would get at the sockets of pods. Those that look at a
+/// volume where it is mounted do not pass here.
+const VOLUMES_MODE: u32 = 0o700;
 const NOTE: &str = "json";
 
 /// What is noted of a volume.
@@ -80,83 +89,23 @@ impl<T> Trying<T> for io::Result<T> {
 pub(super) struct Store {
     dir: PathBuf,
     library: Library,
-    /// Where each is mounted, until the store is closed. Who works on a volume has the lock: that is quick.
-    targets: Mutex<Option<BTreeMap<String, PathBuf>>>,
+    /// Where the kubelet has its pods' directories.
+    pods_dir: PathBuf,
+    /// None once the store is closed. Who works on a volume has the lock: that is quick.
+    known: Mutex<Option<Known>>,
     open: watch::Sender<Arc<BTreeMap<String, OpenVolume>>>,
 }
 
+/// What is known of volumes besides what all may see of them.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where those that are open are mounted.
+    targets: BTreeMap<String, PathBuf>,
+    /// Notes of those of an earlier process that cannot be opened yet.
+    waiting: BTreeSet<PathBuf>,
+}
+
 impl Store {
-    /// Opens the volumes that an earlier process of the agent has made, as far as their pods are still there, in `dir`, which
-    /// no other agent uses.
-    pub(super) fn open(dir: &Path, library: Library, pods_dir: &Path) -> io::Result<Store> {
-        make_dir(dir)?;
-        let store = Store {
-            dir: dir.into(),
-            library,
-            targets: Mutex::new(Some(BTreeMap::new())),
-            open: watch::Sender::new(Arc::default()),
-        };
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == NOTE)
-                && let Err(error) = store.reopen(&path, pods_dir)
-            {
-                // The pod's programs cannot attach any more; those that are attached go on.
-                warn!(note = %path.display(), "cannot open a pod's volume again, and drop it: {error}");
-                remove_note(&path)?;
-            }
-        }
-        store.remove_leftovers()?;
-        Ok(store)
-    }
-
-    fn reopen(&self, path: &Path, pods_dir: &Path) -> Result<(), PublishError> {
-        let found: Option<Note> = note::read(path).trying("read", path)?;
-        let Some(Note { volume, target }) = found else {
-            return Err(io::Error::other("it is not what was written")).trying("use", path);
-        };
-        let (expected, dir) = self.paths(&volume.id);
-        if expected != path || volume.dir != dir {
-            return Err(io::Error::other("it is of another place")).trying("use", path);
-        }
-        let pod_dir = pods_dir.join(&volume.pod.uid);
-        match fs::symlink_metadata(&pod_dir) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                info!(volume = volume.id, "a volume's pod is gone, and so it goes");
-                return remove_note(path).trying("remove", path);
-            }
-            Err(error) => return Err(error).trying("look at", &pod_dir),
-        }
-        self.library.link(&dir).trying("put the library into", &dir)?;
-        let listener = Arc::new(attach::listen(&dir.join(SOCKET), SOCKET_MODE)?);
-        if let Some(targets) = &mut *self.targets() {
-            targets.insert(volume.id.clone(), target);
-        }
-        self.insert(OpenVolume { volume: Arc::new(volume), listener });
-        Ok(())
-    }
-
-    /// Directories without a note: of volumes that were being made or taken away, and of those that were just dropped.
-    fn remove_leftovers(&self) -> io::Result<()> {
-        let open = self.open.borrow().clone();
-        let known = |path: &Path| {
-            open.values().any(|open| {
-                let dir = &open.volume.dir;
-                *dir == path || dir.with_extension(NOTE) == path
-            })
-        };
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let path = entry.path();
-            if known(&path) {
-                continue;
-            }
-            if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
-        }
-        Ok(())
-    }
-
     /// All volumes, as they come and go.
     pub(super) fn volumes(&self) -> Volumes {
         self.open.subscribe()
@@ -164,19 +113,22 @@ impl Store {
 
     /// Leaves all volumes to another process of the agent. What is being done is done when this returns, and nothing follows.
     pub(super) fn close(&self) {
-        *self.targets() = None;
+        *self.known() = None;
     }
 
     /// Makes a volume, unless it is there, and mounts it, unless it is.
     pub(super) fn publish(&self, request: Request) -> Result<(), PublishError> {
-        let mut targets = self.targets();
-        let targets = targets.as_mut().ok_or(PublishError::Closed)?;
+        let mut known = self.known();
+        let known = known.as_mut().ok_or(PublishError::Closed)?;
         let Request { id, target, pod, regions } = request;
         let (note, dir) = self.paths(&id);
+        if known.waiting.contains(&note) {
+            self.reopen(&note, known)?;
+        }
         let wanted = Note { volume: Volume { id, dir, pod, regions }, target };
         if let Some(open) = self.open.borrow().get(&wanted.volume.id) {
-            let there =
-                Note { volume: Volume::clone(&open.volume), target: targets[&wanted.volume.id].clone() };
+            let target = known.targets[&wanted.volume.id].clone();
+            let there = Note { volume: Volume::clone(&open.volume), target };
             if let Some(difference) = difference(&there, &wanted) {
                 return Err(PublishError::Other { id: wanted.volume.id, difference });
             }
@@ -191,14 +143,14 @@ impl Store {
             pod = wanted.volume.pod.name,
             "a pod has a volume"
         );
-        targets.insert(wanted.volume.id.clone(), wanted.target);
+        known.targets.insert(wanted.volume.id.clone(), wanted.target);
         self.insert(OpenVolume { volume: Arc::new(wanted.volume), listener });
         Ok(())
     }
 
     fn make(&self, wanted: &Note, note: &Path) -> Result<Arc<std::os::fd::OwnedFd>, PublishError> {
         let dir = &wanted.volume.dir;
-        make_dir(dir).trying("make", dir)?;
+        make_dir(dir, VOLUME_MODE).trying("make", dir)?;
         self.library.link(dir).trying("put the library into", dir)?;
         let listener = attach::listen(&dir.join(SOCKET), SOCKET_MODE)?;
         note::write(note, wanted).trying("write", note)?;
@@ -208,17 +160,23 @@ impl Store {
 
     /// Takes a volume away, as far as it is there. One that is published somewhere else stays.
     pub(super) fn unpublish(&self, id: &str, target: &Path) -> Result<(), PublishError> {
-        let mut targets = self.targets();
-        let targets = targets.as_mut().ok_or(PublishError::Closed)?;
+        let mut known = self.known();
+        let known = known.as_mut().ok_or(PublishError::Closed)?;
         remove_target(target).trying("unmount", target)?;
-        match targets.get(id) {
-            Some(there) if there == target => {}
-            Some(_) | None => return Ok(()),
-        }
         let (note, dir) = self.paths(id);
+        let elsewhere = match known.targets.get(id) {
+            Some(there) => there != target,
+            None if !known.waiting.contains(&note) => return Ok(()),
+            // If its note cannot be read, the kubelet knows best.
+            None => matches!(note::read(&note), Ok(Some(Note { target: there, .. })) if there != target),
+        };
+        if elsewhere {
+            return Ok(());
+        }
         // First nobody attaches by it any more.
         self.open.send_modify(|open| drop(Arc::make_mut(open).remove(id)));
-        targets.remove(id);
+        known.targets.remove(id);
+        known.waiting.remove(&note);
         info!(volume = id, "a pod's volume goes");
         // What cannot be removed now, the next process of the agent removes.
         remove_note(&note).trying("remove", &note)?;
@@ -229,8 +187,8 @@ impl Store {
         self.open.send_modify(|all| drop(Arc::make_mut(all).insert(open.volume.id.clone(), open)));
     }
 
-    fn targets(&self) -> MutexGuard<'_, Option<BTreeMap<String, PathBuf>>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a volume's note and its directory are. The kubelet's ids are too long for a socket's path, and those of others
@@ -318,8 +276,8 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// A directory that pods may look into, whatever the umask.
-fn make_dir(dir: &Path) -> io::Result<()> {
+/// A directory with these permissions, whatever the umask, and whatever it had if it is there.
+fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode))
 }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use pagemesh_protocol::{Incarnation, Node, Placement, RegionConfig, RegionId};
 use serde::{Deserialize, Serialize};
 
+pub use note::VERSION as NOTE_VERSION;
 pub use process::{Process, find_userfaultfds};
 pub use take_up::{CannotTakeUp, TakenUp, look, take_up};
 

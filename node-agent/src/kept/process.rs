@@ -44,7 +44,8 @@ impl Process {
     pub fn open(self) -> io::Result<Option<OwnedFd>> {
         let opened = match pidfd_open(self.pid.cast_signed()) {
             Ok(opened) => opened,
-            Err(Errno::ESRCH) => return Ok(None),
+            // The last two are what the kernel says of a thread, which has the number now.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
         // In this order: a number is not given away as long as the process is open.
@@ -107,6 +108,16 @@ mod tests {
             "somebody else has its number"
         );
         assert_eq!(Process::of(0), None);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+            let _ = ended.recv();
+        });
+        let process = Process { pid: told.recv().unwrap(), began: me.began };
+        assert!(process.open().unwrap().is_none(), "a thread has its number");
+        drop(end);
+        thread.join().unwrap();
     }
 
     #[test]

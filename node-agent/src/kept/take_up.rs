@@ -43,8 +43,11 @@ pub enum CannotTakeUp {
         source: io::Error,
     },
     /// A file is not what was written.
-    #[error("{0} is damaged, or another version of the agent wrote it")]
+    #[error("{0} is damaged: its checksum is wrong, or it was cut short")]
     Damaged(PathBuf),
+    /// Another version of the agent wrote a file.
+    #[error("{0} is of a version that this agent does not know: run the version that wrote it")]
+    Version(PathBuf),
     /// Another number of shards, or shards of different lives.
     #[error("it was kept by {found} shards, and this agent has {want}: run it with the same --shards")]
     Shards {
@@ -62,7 +65,7 @@ impl CannotTakeUp {
     /// Whether another version of the agent can take it up.
     #[must_use]
     pub fn is_of_another_version(&self) -> bool {
-        matches!(self, CannotTakeUp::Shard(Damaged::Version { .. }))
+        matches!(self, CannotTakeUp::Shard(Damaged::Version { .. }) | CannotTakeUp::Version(_))
     }
 }
 
@@ -133,6 +136,7 @@ fn attachments(dir: &Path) -> Result<Vec<KeptAttachment>, CannotTakeUp> {
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, CannotTakeUp> {
     match note::read(path) {
         Ok(Some(value)) => Ok(Some(value)),
+        Ok(None) if note::is_foreign(path) => Err(CannotTakeUp::Version(path.into())),
         Ok(None) => Err(CannotTakeUp::Damaged(path.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CannotTakeUp::Io { path: path.into(), source }),

@@ -14,7 +14,7 @@ mod status;
 pub use identity::{AgentIdentity, declare};
 pub use lease::renew;
 pub use pace::Pace;
-pub use pod_events::{PodEvent, PodEvents};
+pub use pod_events::{ACCESS_REVOKED, PodEvent, PodEvents};
 pub use report::report;
 pub use status::{Lent, Stage, StatusMaker};
 

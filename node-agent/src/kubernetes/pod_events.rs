@@ -1,7 +1,8 @@
 //! Events about pods: what their people see under `kubectl describe pod`.
 //!
 //! Telling never waits: not for the API server, and not for those who tell of other pods. What one pod can have written is
-//! bounded, since a program that knocks at its socket all day long must not fill the cluster's Events.
+//! bounded, since a program that knocks at its socket all day long must not fill the cluster's Events. That it loses access is
+//! nothing that a program can bring about, and is told however much else there was of it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -17,11 +18,16 @@ use tracing::{debug, warn};
 use super::{FIELD_MANAGER, WRITE_TIMEOUT};
 use crate::volume::PodIdentity;
 
+/// The word for access that is taken away from programs that have it.
+pub const ACCESS_REVOKED: &str = "AccessRevoked";
+
 /// Events that may wait to be sent. Beyond that some are left out: they are a courtesy, and must hold nothing up.
 const QUEUE_MAX: usize = 256;
+/// Those of them that pods' programs bring about: the rest of the queue is for access that is revoked.
+const BROUGHT_ABOUT_MAX: usize = QUEUE_MAX / 2;
 /// Pods that are remembered; beyond, the one that was told of first is forgotten.
 const PODS_MAX: usize = 1024;
-/// What a pod gets at once, and how often one more.
+/// What a pod gets at once of what its programs bring about, and how often one more.
 const BURST: u32 = 16;
 const REFILL: Duration = Duration::from_secs(30);
 /// Before the same is said again of the same pod; then it is written as one Event with a count.
@@ -41,7 +47,7 @@ pub struct PodEvents {
 pub struct PodEvent {
     /// The pod.
     pub pod: PodIdentity,
-    /// In one word, as `AccessRevoked`.
+    /// In one word, as [`ACCESS_REVOKED`].
     pub reason: &'static str,
     /// What has happened, and what to do about it.
     pub note: String,
@@ -85,7 +91,8 @@ impl PodEvents {
             told.may(&pod.uid, (reason, crc32fast::hash(note.as_bytes())), Instant::now())
         };
         let event = PodEvent { pod: pod.clone(), reason, note };
-        if !may || self.queue.try_send(event).is_err() {
+        let room = reason == ACCESS_REVOKED || self.queue.capacity() > QUEUE_MAX - BROUGHT_ABOUT_MAX;
+        if !may || !room || self.queue.try_send(event).is_err() {
             debug!(pod = pod.name, namespace = pod.namespace, reason, "left out an Event about a pod");
         }
     }
@@ -138,7 +145,7 @@ struct Told {
 struct Pod {
     left: u32,
     refilled: Instant,
-    /// As many as a pod gets at once, at most.
+    /// Those of its programs' doing are as many as a pod gets at once, at most.
     recent: VecDeque<(Same, Instant)>,
 }
 
@@ -170,10 +177,13 @@ impl Pod {
             self.refilled = now;
         }
         self.recent.retain(|(_, when)| now.duration_since(*when) < AGAIN_AFTER);
-        if self.left == 0 || self.recent.iter().any(|(said, _)| *said == what) {
+        if self.recent.iter().any(|(said, _)| *said == what) {
             return false;
         }
-        self.left -= 1;
+        if what.0 != ACCESS_REVOKED {
+            let Some(left) = self.left.checked_sub(1) else { return false };
+            self.left = left;
+        }
         self.recent.push_back((what, now));
         true
     }
@@ -196,12 +206,12 @@ mod tests {
     fn the_same_is_said_once_a_minute_and_something_else_at_once() {
         let (start, mut told) = (Instant::now(), Told::default());
         let later = start + AGAIN_AFTER;
-        assert!(told.may("u", ("AccessRevoked", 1), start));
-        assert!(!told.may("u", ("AccessRevoked", 1), later - Duration::from_millis(1)));
-        assert!(told.may("u", ("AccessRevoked", 2), start));
+        assert!(told.may("u", (ACCESS_REVOKED, 1), start));
+        assert!(!told.may("u", (ACCESS_REVOKED, 1), later - Duration::from_millis(1)));
+        assert!(told.may("u", (ACCESS_REVOKED, 2), start));
         assert!(told.may("u", ("NotReady", 1), start));
-        assert!(told.may("v", ("AccessRevoked", 1), start), "another pod");
-        assert!(told.may("u", ("AccessRevoked", 1), later));
+        assert!(told.may("v", (ACCESS_REVOKED, 1), start), "another pod");
+        assert!(told.may("u", (ACCESS_REVOKED, 1), later));
     }
 
     #[test]
@@ -220,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn that_access_is_revoked_is_told_whatever_the_pod_did_before() {
+        let (now, mut told) = (Instant::now(), Told::default());
+        for at in 0..2 * BURST {
+            assert_eq!(told.may("u", ("RegionUnknown", at), now), at < BURST);
+        }
+        for at in 0..2 * BURST {
+            assert!(told.may("u", (ACCESS_REVOKED, at), now), "another region");
+            assert!(!told.may("u", (ACCESS_REVOKED, at), now), "the same");
+        }
+        // Nor does it take anything from what else there is.
+        for at in 0..2 * BURST {
+            assert!(told.may("v", (ACCESS_REVOKED, at), now));
+        }
+        assert!(told.may("v", ("RegionUnknown", 0), now));
+    }
+
+    #[test]
     fn as_many_pods_are_remembered_as_may_be() {
         let (now, mut told) = (Instant::now(), Told::default());
         for at in 0..3 * PODS_MAX {
@@ -231,18 +258,22 @@ mod tests {
     #[test]
     fn telling_never_waits() {
         let (events, mut waiting) = PodEvents::pair();
-        for at in 0..2 * QUEUE_MAX {
-            events.tell(&pod(&at.to_string()), "Refused", "no");
+        for reason in ["Refused", ACCESS_REVOKED] {
+            for at in 0..2 * QUEUE_MAX {
+                events.tell(&pod(&at.to_string()), reason, "no");
+            }
         }
-        let mut arrived = 0;
-        while let Ok(event) = waiting.try_recv() {
-            assert_eq!(
-                event,
-                PodEvent { pod: pod(&arrived.to_string()), reason: "Refused", note: "no".into() }
-            );
-            arrived += 1;
+        let mut arrived = [0; 2];
+        while let Ok(PodEvent { pod: of, reason, note }) = waiting.try_recv() {
+            let arrived = &mut arrived[usize::from(reason == ACCESS_REVOKED)];
+            assert_eq!((of, note.as_str()), (pod(&arrived.to_string()), "no"));
+            *arrived += 1;
         }
-        assert_eq!(arrived, QUEUE_MAX);
+        assert_eq!(
+            arrived,
+            [BROUGHT_ABOUT_MAX, QUEUE_MAX - BROUGHT_ABOUT_MAX],
+            "there is room for what matters"
+        );
         PodEvents::nobody().tell(&pod("u"), "Refused", "nobody hears it");
     }
 

@@ -3,6 +3,8 @@
 use pagemesh_protocol::STATE_VERSION;
 use serde::{Deserialize, Serialize};
 
+use crate::kept;
+
 /// What a successor says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -10,6 +12,8 @@ pub(super) struct Ask {
     /// The latest version of a shard's state that it can read, and the earliest.
     pub(super) state_version: u32,
     pub(super) state_version_min: u32,
+    /// The version of the notes beside it.
+    pub(super) note_version: u32,
     /// How many shards it has.
     pub(super) shards: u16,
     /// Its release, for the log.
@@ -21,6 +25,7 @@ impl Ask {
         Ask {
             state_version: STATE_VERSION,
             state_version_min: STATE_VERSION,
+            note_version: kept::NOTE_VERSION,
             shards,
             release: env!("CARGO_PKG_VERSION").into(),
         }
@@ -28,11 +33,18 @@ impl Ask {
 
     /// Why an agent with so many shards cannot hand over to whoever asks this.
     pub(super) fn misfit(&self, shards: u16) -> Option<String> {
-        let Ask { state_version, state_version_min, shards: theirs, release } = self;
+        let Ask { state_version, state_version_min, note_version, shards: theirs, release } = self;
         if !(*state_version_min..=*state_version).contains(&STATE_VERSION) {
             return Some(format!(
                 "release {release} reads state of versions {state_version_min} to {state_version}, and this agent keeps \
                  {STATE_VERSION}: go by way of a release that knows both"
+            ));
+        }
+        if *note_version != kept::NOTE_VERSION {
+            return Some(format!(
+                "release {release} reads notes of version {note_version}, and this agent keeps {}: go by way of a release \
+                 that knows both",
+                kept::NOTE_VERSION
             ));
         }
         (*theirs != shards).then(|| {

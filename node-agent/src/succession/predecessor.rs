@@ -4,15 +4,20 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::SOCKET;
 use super::packet::{Answer, Ask};
 use crate::attach::{self, Connection, ListenError};
 use crate::shard::monotonic_nanos;
+
+/// For how long one may take to ask.
+const ASK_WAIT: Duration = Duration::from_secs(1);
 
 /// Where a successor asks.
 #[derive(Debug)]
@@ -55,10 +60,15 @@ impl Door {
     async fn next(&self) -> io::Result<Result<Heir, String>> {
         let accepted = self.listener.async_io(Interest::READABLE, attach::accept).await?;
         let connection = Connection::new(accepted)?;
-        let received = connection.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let received =
+            timeout(ASK_WAIT, connection.receive()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let received = received.ok_or(io::ErrorKind::UnexpectedEof)?;
         let refusal = match serde_json::from_slice::<Ask>(&received.bytes) {
             Ok(ask) => match ask.misfit(self.shards) {
-                None => return Ok(Ok(Heir { connection, release: ask.release })),
+                None => {
+                    let heir = Heir { connection, release: ask.release };
+                    return if heir.waits() { Ok(Ok(heir)) } else { Err(io::ErrorKind::BrokenPipe.into()) };
+                }
                 Some(misfit) => misfit,
             },
             Err(_) => "it asks for what this release does not know".into(),
@@ -73,6 +83,12 @@ impl Heir {
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
+    }
+
+    /// Whether it is still there: nobody ends for one that is gone.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.connection.is_open()
     }
 
     /// Gives it the locks of the directories, once nobody serves any more what is in them.

@@ -80,7 +80,8 @@ fn state_that_a_successor_cannot_read_is_not_handed_to_it() {
     let version = ask.state_version + 1;
     for strange in [
         Ask { state_version: version, state_version_min: version, ..ask.clone() },
-        Ask { state_version: 0, state_version_min: 0, ..ask },
+        Ask { state_version: 0, state_version_min: 0, ..ask.clone() },
+        Ask { note_version: ask.note_version + 1, ..ask },
     ] {
         let why = strange.misfit(2).unwrap();
         let answer = serde_json::to_vec(&Answer::Refused(why)).unwrap();

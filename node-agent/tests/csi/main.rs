@@ -3,4 +3,5 @@
 mod node;
 mod registration;
 mod sanity;
+mod sockets;
 mod volumes;

@@ -21,11 +21,11 @@ use tonic::{Code, Status};
 
 use super::node::{Kubelet, Node, Pod, connect, names, on_a_node};
 
-const LIBRARY: &str = "libpagemesh_preload.so";
+pub(super) const LIBRARY: &str = "libpagemesh_preload.so";
 
 /// Who attaches by the pod's directory arrives at the listener that the map has for the volume.
 #[track_caller]
-fn attaches(csi: &Csi, pod: &Pod) {
+pub(super) fn attaches(csi: &Csi, pod: &Pod) {
     let volumes = csi.volumes();
     let open = volumes.borrow()[&pod.id].clone();
     let program = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
@@ -36,7 +36,7 @@ fn attaches(csi: &Csi, pod: &Pod) {
 }
 
 #[track_caller]
-fn refused(result: Result<(), Status>, code: Code, words: &str) {
+pub(super) fn refused(result: Result<(), Status>, code: Code, words: &str) {
     let status = result.expect_err(words);
     assert_eq!(status.code(), code, "{status}");
     assert!(status.message().contains(words), "{words:?} is not in {:?}", status.message());

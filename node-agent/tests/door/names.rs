@@ -1,10 +1,12 @@
 //! What a pod's socket lets in, and what its people are told of the rest.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::node::{Mesh, knock};
+use crate::client::{Client, packet};
+use crate::node::{ATTACHMENTS_MAX, Mesh, knock};
 use crate::program::Program;
 
 #[test]
@@ -13,14 +15,14 @@ fn what_is_refused_is_said_to_the_program_and_to_the_pods_people() {
     mesh.allow("access: [{serviceAccount: writer}, {serviceAccount: reader, mode: ReadOnly}]");
     let node = &mut mesh.nodes[1];
     let regions = ["team/table", "other/weights"];
+    // Every name that a program opens in /dev/shm is asked for, and most mean nothing: no Event comes before those below.
+    let ordinary = Program::start(&node.volume("writer", &regions)).ask("attach default/table");
+    assert!(
+        ordinary.starts_with("refused 1 this pod's volume does not name region default/table"),
+        "{ordinary}"
+    );
     for (service_account, name, refused, event) in [
         ("stranger", "table", "refused 7 service account team/stranger may not attach", "AttachForbidden"),
-        (
-            "writer",
-            "default/table",
-            "refused 1 this pod's volume does not name region default/table",
-            "RegionUnknown",
-        ),
         ("writer", "weights", "refused 1 region other/weights is not declared", "RegionUnknown"),
         (
             "reader",
@@ -77,4 +79,29 @@ fn a_volume_that_is_gone_takes_its_programs_connections() {
     let mut other = Program::attached(&mesh.nodes[1].volume("other", &["team/table"]));
     assert_eq!(other.ask("store 1 6"), "stored");
     assert_eq!(of_stays.ask("load 1"), "6");
+}
+
+#[test]
+fn a_pod_has_its_share_of_attachments_however_many_volumes_it_has() {
+    const ASK: u16 = 13;
+    const TOO_MANY: u32 = 4;
+    let mesh = Mesh::start();
+    let node = &mesh.nodes[0];
+    let volume = |id, service_account| node.volume_called(id, service_account, &["team/table"]);
+    let sockets = ["one", "two"].map(|id| volume(id, "pod"));
+    // Who has not said yet what it wants takes a place as well.
+    let served = |socket: &Path| {
+        let client = Client::connect(socket);
+        client.send(&packet(ASK, &[]), &[]);
+        client.receive().expect("it is answered");
+        client
+    };
+    let share = ATTACHMENTS_MAX / 4;
+    let _clients: Vec<_> = (0..share).map(|at| served(&sockets[at % 2])).collect();
+    for socket in sockets.into_iter().chain([volume("three", "pod")]) {
+        let (reason, text) = Client::connect(&socket).answer().unwrap_err();
+        assert_eq!(reason, TOO_MANY);
+        assert!(text.starts_with(&format!("this pod has {share} attachments already")), "{text}");
+    }
+    served(&volume("other", "other"));
 }

@@ -28,6 +28,8 @@ use crate::client::PAGE;
 
 /// Shards of an agent.
 const SHARDS: u16 = 2;
+/// Attachments that a node has at most.
+pub(crate) const ATTACHMENTS_MAX: usize = 64;
 /// Nodes of a mesh.
 const NODES: u16 = 2;
 
@@ -104,7 +106,8 @@ impl Node {
         let volumes = self.volumes.subscribe();
         let control_of_server = Arc::clone(&control);
         let server =
-            Server::new(listener, device, control_of_server, 64, holdings, adopted, volumes).unwrap();
+            Server::new(listener, device, control_of_server, ATTACHMENTS_MAX, holdings, adopted, volumes)
+                .unwrap();
         drop(entered);
         runtime.spawn(server.run());
         runtime.spawn(look_after(events, Arc::clone(&control), Arc::clone(&network)));
@@ -146,7 +149,12 @@ impl Node {
 
     /// Gives a pod of service account `team/NAME` a volume for some regions. Returns its socket.
     pub(crate) fn volume(&self, service_account: &str, regions: &[&str]) -> PathBuf {
-        let dir = self.dir.join(service_account);
+        self.volume_called(service_account, service_account, regions)
+    }
+
+    /// The same, of this id: a pod may have several.
+    pub(crate) fn volume_called(&self, id: &str, service_account: &str, regions: &[&str]) -> PathBuf {
+        let dir = self.dir.join(id);
         fs::create_dir_all(&dir).unwrap();
         let socket = dir.join("agent.sock");
         let listener = Arc::new(attach::listen(&socket, 0o666).unwrap());
@@ -161,17 +169,17 @@ impl Node {
             service_account: service_account.into(),
         };
         let regions = regions.iter().map(region).collect();
-        let volume = Arc::new(Volume { id: service_account.into(), dir, pod, regions });
+        let volume = Arc::new(Volume { id: id.into(), dir, pod, regions });
         self.change_volumes(|volumes| {
-            volumes.insert(service_account.into(), OpenVolume { volume, listener });
+            volumes.insert(id.into(), OpenVolume { volume, listener });
         });
         socket
     }
 
-    /// Takes the volume of a pod away.
-    pub(crate) fn remove_volume(&self, service_account: &str) {
+    /// Takes the volume of this id away.
+    pub(crate) fn remove_volume(&self, id: &str) {
         self.change_volumes(|volumes| {
-            volumes.remove(service_account);
+            volumes.remove(id);
         });
     }
 

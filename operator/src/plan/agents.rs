@@ -47,12 +47,19 @@ fn adopt(snapshot: &Snapshot, name: &str, agent: &Agent, id: Option<u16>, action
 
 /// The answer to an agent that was told to end and asks what is to become of what it holds.
 fn ending(snapshot: &Snapshot, name: &str, agent: &Agent) -> Option<AgentEnding> {
+    let said = agent.spec.ending.as_ref();
+    if let Some(by_another) = said.filter(|said| said.pod_name.is_none()) {
+        // Whoever uninstalls has said so once and for all.
+        return Some(by_another.clone());
+    }
     let status = agent.status.as_ref()?;
     let asks = status.conditions.iter().any(|c| c.type_ == CONDITION_READY && c.reason == "Ending");
     let pod_name = status.pod_name.clone().filter(|_| asks)?;
     // An answer holds: the agent acts on it.
-    let answered = agent.spec.ending.clone().filter(|answered| answered.pod_name == pod_name);
-    answered.or_else(|| Some(AgentEnding { pod_name, stays: is_succeeded(snapshot, name, agent) }))
+    let answered = said.filter(|said| said.pod_name.as_ref() == Some(&pod_name)).cloned();
+    answered.or_else(|| {
+        Some(AgentEnding { pod_name: Some(pod_name), stays: is_succeeded(snapshot, name, agent) })
+    })
 }
 
 /// Whether Kubernetes starts another agent of the same pool on the node when this one has ended. Not where somebody clears the

@@ -1,12 +1,18 @@
 //! Whether programs can be attached to a region.
 
+use std::sync::Arc;
+
 use pagemesh_crds::ValidRegion;
 use pagemesh_protocol::RegionId;
 
-use super::super::admission::{Denied, Who};
+use super::super::admission::{Admission, Denied, Who};
 use super::super::reach::Reach;
+use super::super::{Attached, access};
 use super::Regions;
 use crate::config::{Objects, Part};
+
+const DELETING: &str = "it is being deleted, and nobody may attach any more";
+const CLOSED: &str = "it was closed while the program attached to it; start the program again";
 
 /// A region that a program may be attached to.
 pub(super) struct Admissible<'a> {
@@ -50,8 +56,7 @@ impl Regions {
         // Before anything else is told of it.
         let read_only = who.may_only_read(&full, region, asks_to_read)?;
         if region.deleting {
-            let reason = "it is being deleted, and nobody may attach any more".into();
-            return Err(Denied::NotReady { name: full, reason });
+            return Err(Denied::NotReady { name: full, reason: DELETING.into() });
         }
         if let Some(reason) = self.away(region, objects, reach) {
             return Err(Denied::NotReady { name: full, reason });
@@ -59,6 +64,29 @@ impl Regions {
         match objects.part(region, &self.life) {
             Ok(part) => Ok(Admissible { id, full, region, part, read_only }),
             Err(error) => Err(Denied::NotReady { name: full, reason: error.to_string() }),
+        }
+    }
+    /// Whether who was admitted may still have what it was admitted to.
+    pub(in super::super) fn still_admits(
+        &self,
+        admission: &Admission,
+        attached: &Attached,
+        objects: &Objects,
+    ) -> Result<(), Denied> {
+        let name = admission.name.clone();
+        let Some(region) = objects.region(admission.region) else {
+            return Err(Denied::Unknown(name));
+        };
+        if let Some(reason) = access::lost(attached, region) {
+            return Err(Denied::Lost(reason));
+        }
+        if region.deleting {
+            return Err(Denied::NotReady { name, reason: DELETING.into() });
+        }
+        match self.open.get(&admission.region) {
+            Some(open) if Arc::ptr_eq(&open.file, &admission.file) => Ok(()),
+            // If it is open, it has another file.
+            Some(_) | None => Err(Denied::NotReady { name, reason: CLOSED.into() }),
         }
     }
 }

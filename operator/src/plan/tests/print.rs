@@ -33,11 +33,14 @@ fn write(text: &mut String, action: &Action) -> std::fmt::Result {
             write!(text, "number {id}, owned by {}", node_uid.as_deref().unwrap_or("nobody"))?;
             match ending {
                 None => writeln!(text),
-                Some(AgentEnding { pod_name, stays: true }) => {
+                Some(AgentEnding { pod_name: Some(pod_name), stays: true }) => {
                     writeln!(text, "; what {pod_name} holds stays")
                 }
-                Some(AgentEnding { pod_name, stays: false }) => {
+                Some(AgentEnding { pod_name: Some(pod_name), stays: false }) => {
                     writeln!(text, "; what {pod_name} holds goes")
+                }
+                Some(AgentEnding { pod_name: None, .. }) => {
+                    writeln!(text, "; what it holds is somebody else's to say")
                 }
             }
         }
