@@ -64,7 +64,7 @@ impl StartUp<'_> {
     /// # Errors
     /// It never can.
     pub(crate) async fn ready(&mut self) -> Result<Ready> {
-        match self.look().await? {
+        match look(self.args).await? {
             (Found::Taken, findings) => self.after_another(findings).await,
             first => self.alone(first).await,
         }
@@ -121,10 +121,6 @@ impl StartUp<'_> {
         let pod = identity.pod_name.clone();
         let maker = StatusMaker::new(self.advertise, shown(incarnation), pod, shard_count(args));
         Cluster::new(self.client.clone(), identity, maker, args, self.own.clone())
-    }
-
-    async fn look(&self) -> Result<(Found, Vec<Finding>)> {
-        look(self.args).await
     }
 }
 

@@ -6,76 +6,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
 
+use mesh::load::{COUNTERS, PER_PAGE, attach, count_while, sweep_while};
 use mesh::worker::Worker;
-use mesh::{Mesh, RegionSpec, Wires, until};
+use mesh::{Mesh, Wires, until};
 use pagemesh::Region;
 
-const COUNTERS: RegionSpec = RegionSpec { name: "counters", size: "4Mi", coherence: "WriteInvalidate" };
-const PER_PAGE: usize = 512;
 /// How often an agent is killed under each load.
 const KILLS: usize = 300;
 
-fn attach(mesh: &Mesh, node: usize) -> Region {
-    Region::attach_to(Path::new(&mesh.socket(node)), "counters").expect("the region is ready")
-}
-
-/// Six programs count on one word and each on one of its own while their agents are killed in turn.
+/// No increment is lost or done twice while agents are killed in turn.
 #[test]
 fn no_increment_is_lost_or_done_twice() {
-    let own = |worker: usize| (worker + 1) * PER_PAGE;
     for coherence in ["WriteInvalidate", "WriteUpdate"] {
-        let mut mesh = Mesh::start(3, &[RegionSpec { coherence, ..COUNTERS }], Wires::Direct, 2);
-        let start =
-            |w: usize| Worker::start(&mesh, w % 3, "count", &["counters", "0", &own(w).to_string(), "0"]);
-        let workers: Vec<Worker> = (0..6).map(start).collect();
-        let region = attach(&mesh, 0);
-        let mut counted = 0;
-        for kill in 0..KILLS {
-            // Somewhere in the work: another place each time.
-            until(&format!("the programs to go on after kill {kill}"), || {
-                let now = region.words()[0].load(SeqCst);
-                (now > counted + 50 * (1 + kill as u64 % 7)).then(|| counted = now)
-            });
-            mesh.revive(kill % 3);
-        }
-        (0..6).for_each(|w| region.words()[own(w) + 1].store(1, SeqCst));
-        workers.into_iter().for_each(Worker::succeed);
-        let counted: u64 = (0..6).map(|w| region.words()[own(w)].load(SeqCst)).sum();
-        for node in 0..3 {
-            let seen = attach(&mesh, node).words()[0].load(SeqCst);
-            assert_eq!(seen, counted, "{coherence}, seen from node {node}");
-        }
+        let counted = count_while(coherence, KILLS, |mesh, kill| mesh.revive(kill % 3));
         println!("{coherence}: {counted} increments exact while agents were killed {KILLS} times");
     }
 }
 
-/// Six programs write to every page of 2 MiB and check what the others write, while their agents are killed, several of
-/// them at a time: no page goes back, is torn or is zeros.
+/// No page goes back, is torn or is zeros while agents are killed, several of them at a time.
 #[test]
 fn no_page_goes_back() {
-    const PAGES: usize = 512;
-    const STOP: usize = PAGES * PER_PAGE;
-    let mut mesh = Mesh::start(3, &[COUNTERS], Wires::Direct, 2);
-    let args = |slot: usize| ["counters".into(), slot.to_string(), PAGES.to_string(), STOP.to_string()];
-    let start = |w: usize| Worker::start(&mesh, w % 3, "sweep", &args(w).each_ref().map(String::as_str));
-    let workers: Vec<Worker> = (0..6).map(start).collect();
-    let region = attach(&mesh, 0);
-    let rounds = |region: &Region| (1..=6).map(|w| region.words()[STOP + w].load(SeqCst)).sum::<u64>();
-    let mut seen = 0;
-    for kill in 0..KILLS {
-        until(&format!("the programs to go on after kill {kill}"), || {
-            let now = rounds(&region);
-            (now > seen).then(|| seen = now)
-        });
-        match kill % 5 {
-            0 => mesh.revive_all(&[0, 1]),
-            1 => mesh.revive_all(&[0, 1, 2]),
-            _ => mesh.revive_all(&[kill % 3]),
-        }
-    }
-    region.words()[STOP].store(1, SeqCst);
-    workers.into_iter().for_each(Worker::succeed);
-    println!("{seen} rounds over {PAGES} pages while agents were killed");
+    let rounds = sweep_while(KILLS, |mesh, kill| match kill % 5 {
+        0 => mesh.revive_all(&[0, 1]),
+        1 => mesh.revive_all(&[0, 1, 2]),
+        _ => mesh.revive_all(&[kill % 3]),
+    });
+    println!("{rounds} rounds over all pages while agents were killed");
 }
 
 /// Programs attach, count and end while their agents are killed.

@@ -168,7 +168,9 @@ impl Store {
             Some(there) => there != target,
             None if !known.waiting.contains(&note) => return Ok(()),
             // If its note cannot be read, the kubelet knows best.
-            None => matches!(note::read(&note), Ok(Some(Note { target: there, .. })) if there != target),
+            None => {
+                matches!(note::read(&note), Ok(note::Found::Value(Note { target: there, .. })) if there != target)
+            }
         };
         if elsewhere {
             return Ok(());

@@ -20,18 +20,25 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-/// The value in a file. None if it is not what was written, or [another version](is_foreign) wrote it.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let text = fs::read(path)?;
-    let whole = std::str::from_utf8(&text).ok().and_then(whole);
-    let known = whole.filter(|(version, _)| *version == VERSION);
-    Ok(known.and_then(|(_, json)| serde_json::from_str(json).ok()))
+/// What a file turns out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found<T> {
+    /// What was written.
+    Value(T),
+    /// What another version wrote: not damaged, and not for this one to throw away.
+    Foreign,
+    /// Not what was written.
+    Damaged,
 }
 
-/// Whether a file that [`read`] cannot make anything of is what another version wrote, rather than damaged.
-pub(crate) fn is_foreign(path: &Path) -> bool {
-    let text = fs::read(path).unwrap_or_default();
-    std::str::from_utf8(&text).ok().and_then(whole).is_some()
+/// Reads a file that [`write`] made.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Found<T>> {
+    let text = fs::read(path)?;
+    let Some((version, json)) = std::str::from_utf8(&text).ok().and_then(whole) else {
+        return Ok(Found::Damaged);
+    };
+    let value = (version == VERSION).then(|| serde_json::from_str(json).ok()).flatten();
+    Ok(value.map_or(Found::Foreign, Found::Value))
 }
 
 /// The version and the JSON of what is just what somebody wrote.
@@ -57,14 +64,12 @@ mod tests {
         let path = directory.0.join("note");
         let next = VERSION + 1;
         fs::write(&path, format!("{BEGIN}{next} {:08x}\n[1]\n", checksum(next, "[1]"))).unwrap();
-        assert_eq!(read::<Vec<u32>>(&path).unwrap(), None);
-        assert!(is_foreign(&path));
+        assert_eq!(read::<Vec<u32>>(&path).unwrap(), Found::Foreign);
         // As when a field was added that must be there.
         write(&path, &"text").unwrap();
-        assert_eq!(read::<Vec<u32>>(&path).unwrap(), None);
-        assert!(is_foreign(&path));
+        assert_eq!(read::<Vec<u32>>(&path).unwrap(), Found::Foreign);
         fs::write(&path, format!("{BEGIN}{next} {:08x}\n[1]\n", checksum(VERSION, "[1]"))).unwrap();
-        assert!(!is_foreign(&path));
+        assert_eq!(read::<Vec<u32>>(&path).unwrap(), Found::Damaged);
     }
 
     #[test]
@@ -73,14 +78,14 @@ mod tests {
         let path = directory.0.join("note");
         write(&path, &vec![1, 22, 333]).unwrap();
         let whole = fs::read(&path).unwrap();
-        assert_eq!(read::<Vec<u32>>(&path).unwrap(), Some(vec![1, 22, 333]));
+        assert_eq!(read::<Vec<u32>>(&path).unwrap(), Found::Value(vec![1, 22, 333]));
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(&path, &bytes).unwrap();
-            assert_eq!(read::<Vec<u32>>(&path).unwrap(), None, "byte {at}");
+            assert_eq!(read::<Vec<u32>>(&path).unwrap(), Found::Damaged, "byte {at}");
             fs::write(&path, &whole[..at]).unwrap();
-            assert_eq!(read::<Vec<u32>>(&path).unwrap(), None, "{at} bytes");
+            assert_eq!(read::<Vec<u32>>(&path).unwrap(), Found::Damaged, "{at} bytes");
         }
     }
 }

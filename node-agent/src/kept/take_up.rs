@@ -135,9 +135,9 @@ fn attachments(dir: &Path) -> Result<Vec<KeptAttachment>, CannotTakeUp> {
 /// None if the file is not there.
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, CannotTakeUp> {
     match note::read(path) {
-        Ok(Some(value)) => Ok(Some(value)),
-        Ok(None) if note::is_foreign(path) => Err(CannotTakeUp::Version(path.into())),
-        Ok(None) => Err(CannotTakeUp::Damaged(path.into())),
+        Ok(note::Found::Value(value)) => Ok(Some(value)),
+        Ok(note::Found::Foreign) => Err(CannotTakeUp::Version(path.into())),
+        Ok(note::Found::Damaged) => Err(CannotTakeUp::Damaged(path.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CannotTakeUp::Io { path: path.into(), source }),
     }

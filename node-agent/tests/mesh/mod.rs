@@ -4,6 +4,7 @@
 
 pub mod http;
 pub mod keeper;
+pub mod load;
 pub mod objects;
 pub mod proxy;
 mod volume;

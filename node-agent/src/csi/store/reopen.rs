@@ -81,16 +81,17 @@ impl Store {
             warn!(note = %path.display(), why, "a volume is lost, and is dropped: its pod's programs cannot attach any more");
             Ok(None)
         };
-        let found: Option<Note> = match note::read(path) {
+        let found = match note::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return over("its note is gone"),
             read => read.trying("read", path)?,
         };
-        let Some(note) = found else {
-            if note::is_foreign(path) {
+        let note: Note = match found {
+            note::Found::Value(note) => note,
+            note::Found::Foreign => {
                 let why = "it is of a version that this agent does not know: run the version that wrote it";
                 return Err(io::Error::other(why)).trying("use", path);
             }
-            return over("its note is not what was written");
+            note::Found::Damaged => return over("its note is not what was written"),
         };
         let Note { volume, .. } = &note;
         let (expected, dir) = self.paths(&volume.id);
