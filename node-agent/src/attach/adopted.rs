@@ -11,6 +11,7 @@ use pagemesh_protocol::RegionId;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, interval_at};
 use tracing::info;
 
 use super::attached::register;
@@ -222,7 +223,8 @@ impl Parked {
         let Adopted { admission, attachment, mut given_up, kept, ranges, uffds, held, process } = adopted;
         let watched: AsyncFd<OwnedFd> = watch(process, Interest::READABLE)?;
         let unmapped = async {
-            let mut looks = tokio::time::interval(LOOK_EVERY);
+            // Not at once: one that has mapped nothing yet, or nothing any more, may be about to say so.
+            let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
             loop {
                 looks.tick().await;
                 if !is_mapped(&admission, &ranges, &uffds, attachment.revoked().is_some()).await {
