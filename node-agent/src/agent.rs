@@ -19,6 +19,7 @@ use pagemesh_agent::kept::{self, CannotTakeUp, Kept, TakenUp};
 use pagemesh_agent::kubernetes::PodEvents;
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::{Before, Metrics};
+use pagemesh_agent::names::{Listeners, Names};
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
 use pagemesh_agent::shard::{Event, Setup, Shard, ShardHandle, monotonic_nanos};
@@ -185,10 +186,15 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
+        let names = Arc::new(Names::new(args.name.clone(), shown(incarnation), objects.clone()));
+        let name_server = Listeners::open(args.names, dirs.dir(), args.socket_mode).await?;
+        let names_at = name_server.address();
+        tasks.spawn(name_server.serve(Arc::clone(&names)));
         let server = Server::new(
             listener,
             device.into(),
             Arc::clone(&control),
+            names,
             args.attachments,
             holdings,
             adopted,
@@ -198,7 +204,7 @@ impl Agent {
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();
         agent.tasks.spawn(server.run());
-        if let Err(error) = agent.announce(args, dirs, pages) {
+        if let Err(error) = agent.announce(args, dirs, pages, names_at) {
             agent.end(Ending::ToBeTakenUp).await;
             return Err(error);
         }
@@ -208,13 +214,14 @@ impl Agent {
         Ok(agent)
     }
 
-    fn announce(&self, args: &RunArgs, dirs: &Dirs, pages: &Pages) -> Result<()> {
+    fn announce(&self, args: &RunArgs, dirs: &Dirs, pages: &Pages, names: SocketAddr) -> Result<()> {
         let info = Info {
             pid: std::process::id(),
             name: args.name.clone(),
             id: self.identity.me.0,
             listen: self.network.local_addr(),
             http: pages.address,
+            names,
             socket: dirs.socket(),
         };
         dirs.announce(&info).context("cannot write agent.json")?;

@@ -54,9 +54,11 @@ extern "C" fn child() {
 
 fn reattach(state: &mut State, slot: usize, inherited: Region) {
     let Region { name, file, header, descriptors, pins, position, .. } = inherited;
+    let own_name = inherited.own_name();
     // First, so that the new descriptors get their numbers.
     inherited.abandon();
-    let mut region = attach_waiting(state, &name, header, file);
+    let mut region = attach_waiting(state, &own_name, header, file);
+    region.name = name;
     region.descriptors = descriptors;
     region.pins = pins;
     region.position = position;

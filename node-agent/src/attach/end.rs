@@ -41,7 +41,7 @@ impl From<PacketError> for End {
 impl From<Denied> for End {
     fn from(denied: Denied) -> End {
         let reason = match denied {
-            Denied::Unknown(_) | Denied::NotInVolume(_) => Reason::UnknownRegion,
+            Denied::Unknown(_) | Denied::NotInVolume(_) | Denied::LeadsNowhere(_) => Reason::UnknownRegion,
             Denied::Forbidden { .. } => Reason::Forbidden,
             Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,
         };

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::control::Control;
+use crate::names::Names;
 use crate::volume::Volumes;
 
 use adopted::Parked;
@@ -50,6 +51,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Shared {
     control: Arc<Control>,
+    names: Arc<Names>,
     /// `/dev/userfaultfd`: programs make theirs from it, though they could not open it themselves.
     device: OwnedFd,
     attachments_max: usize,
@@ -77,6 +79,7 @@ impl Server {
         listener: OwnedFd,
         device: OwnedFd,
         control: Arc<Control>,
+        names: Arc<Names>,
         attachments_max: usize,
         holdings: Arc<Holdings>,
         adopted: Vec<Adopted>,
@@ -84,7 +87,7 @@ impl Server {
     ) -> io::Result<Server> {
         let listener = socket::watch(listener, Interest::READABLE)?;
         let parked = Parked::default();
-        let shared = Arc::new(Shared { control, device, attachments_max, parked, holdings });
+        let shared = Arc::new(Shared { control, names, device, attachments_max, parked, holdings });
         Ok(Server { listener, shared, adopted, volumes })
     }
 
