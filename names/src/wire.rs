@@ -155,6 +155,20 @@ pub fn answer(message: proto::Resolution) -> Result<Answer<End>, Nonsense> {
     Ok(Answer { trace, end })
 }
 
+/// The referrals of an answer, for people.
+///
+/// # Errors
+/// They make no sense.
+pub fn referrals(trace: Vec<proto::Referral>) -> Result<Vec<Referral>, Nonsense> {
+    trace
+        .into_iter()
+        .map(|referral| match (referral.from, referral.to) {
+            (Some(from), Some(to)) => Ok(Referral { from: from.try_into()?, to: to.try_into()? }),
+            (_, _) => nonsense("a referral has only one end"),
+        })
+        .collect()
+}
+
 /// Where the referrals of an answer point.
 ///
 /// # Errors

@@ -55,7 +55,7 @@ pub(crate) struct RunArgs {
     /// Without Kubernetes: number of this agent, as in its Agent object.
     #[arg(long, required_unless_present = "kubernetes", value_parser = clap::value_parser!(u16).range(0..=1023))]
     id: Option<u16>,
-    /// Without Kubernetes: directory of Region and Agent objects (*.yaml, *.yml); changes are followed.
+    /// Without Kubernetes: directory of Region, Agent and MountTable objects (*.yaml, *.yml); changes are followed.
     #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
     objects: Option<PathBuf>,
     /// Follow the objects of the API server, and tell it of this agent: the one that the pod's service account or KUBECONFIG
