@@ -81,7 +81,8 @@ pub fn check_address(address: &str) -> Result<(), String> {
             }
             None => host.split('.').all(|label| label.len() <= LABEL_BYTES_MAX && is_label(label)),
         };
-        let is_port = port.starts_with(|first: char| matches!(first, '1'..='9')) && port.parse::<u16>().is_ok();
+        let is_port =
+            port.starts_with(|first: char| matches!(first, '1'..='9')) && port.parse::<u16>().is_ok();
         is_host && is_port
     };
     if !address.rsplit_once(':').is_some_and(is_good) {
@@ -144,8 +145,28 @@ mod tests {
         }
         let long = format!("{}:1", "a.".repeat(140));
         for bad in [
-            "", ":", "a", "a:", ":1", "a:0", "a:01", "a:+1", "a:65536", "a:x", "A:1", "a b:1", "fd00::1:1", "[]:1",
-            "[g::]:1", "http://a:1", "a/b:1", "a@b:1", "unix:/a:1", "a..b:1", "a:1\n", &long,
+            "",
+            ":",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:01",
+            "a:+1",
+            "a:65536",
+            "a:x",
+            "A:1",
+            "a b:1",
+            "fd00::1:1",
+            "[]:1",
+            "[g::]:1",
+            "http://a:1",
+            "a/b:1",
+            "a@b:1",
+            "unix:/a:1",
+            "a..b:1",
+            "a:1\n",
+            &long,
         ] {
             assert!(check_address(bad).is_err(), "{bad:?}");
         }

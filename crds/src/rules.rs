@@ -130,7 +130,8 @@ pub(crate) const PATH: &str =
 pub(crate) const PATH_MESSAGE: &str = "is not a path; write names joined by `/`, such as models/weights, each of at most 63 \
      letters, digits, `_`, `-` and `.`, with a letter, digit or `_` first";
 
-pub(crate) const ONE_TARGET: &str = "has(self.namespace) != has(self.delegate)";
+/// `namespace` is a reserved word of CEL, which Kubernetes has escaped so.
+pub(crate) const ONE_TARGET: &str = "has(self.__namespace__) != has(self.delegate)";
 pub(crate) const ONE_TARGET_MESSAGE: &str = "a context is delegated to one place; write either namespace, for one of this \
      cluster, or delegate, for another name server";
 

@@ -20,7 +20,11 @@ pub trait Servers: Sync {
     ///
     /// # Errors
     /// It does not answer, or not what it should.
-    fn resolve(&self, server: &str, place: &Place) -> impl Future<Output = Result<Answer<End>, Problem>> + Send;
+    fn resolve(
+        &self,
+        server: &str,
+        place: &Place,
+    ) -> impl Future<Output = Result<Answer<End>, Problem>> + Send;
 
     /// What is in a context of a server.
     ///
@@ -49,8 +53,10 @@ pub async fn resolve(tree: &Tree, servers: &impl Servers, walk: &mut Walk) -> Re
                 }
                 match answer.end? {
                     // It must have said so in the trace, or the same question would be asked again.
-                    End::Elsewhere(_) if sent == 0 => return bad(&server, "it refers to another, and not where"),
-                    end => end,
+                    End::Elsewhere(_) if sent == 0 => {
+                        return bad(&server, "it refers to another, and not where");
+                    }
+                    end @ (End::Region { .. } | End::Context | End::Elsewhere(_)) => end,
                 }
             }
         };

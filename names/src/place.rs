@@ -122,7 +122,10 @@ mod tests {
             assert_eq!(Place::parse("own", path).map(|place| place.to_string()), Ok(place.into()), "{path}");
         }
         let long = "a/".repeat(200);
-        for bad in ["//", "//a", "/a//b", "a//", "../a", "/a/../b", "/A/b", "a b", ".", "/.", "a\0", "ä", "/a/b\n", &long] {
+        for bad in [
+            "//", "//a", "/a//b", "a//", "../a", "/a/../b", "/A/b", "a b", ".", "/.", "a\0", "ä", "/a/b\n",
+            &long,
+        ] {
             let problem = Place::parse("own", bad).expect_err(bad);
             assert_eq!(problem.kind, ProblemKind::BadPath, "{bad}");
         }

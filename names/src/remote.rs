@@ -58,9 +58,12 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 fn refused(server: &str, status: &Status) -> Problem {
     let why: String = status.message().chars().filter(|char| !char.is_control()).take(200).collect();
-    let why = match status.code() {
-        Code::Unimplemented => "it is no name server of pagemesh, or of another version".into(),
-        code => if why.is_empty() { code.to_string() } else { why },
+    let why = if status.code() == Code::Unimplemented {
+        "it is no name server of pagemesh, or of another version".into()
+    } else if why.is_empty() {
+        status.code().to_string()
+    } else {
+        why
     };
     explain(server, &why)
 }

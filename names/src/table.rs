@@ -92,7 +92,8 @@ impl Table {
     /// Whether something is bound below `path`.
     pub(crate) fn is_above_something(&self, path: &str) -> bool {
         let below = format!("{path}/");
-        let first = |keys: &mut dyn Iterator<Item = &String>| keys.next().is_some_and(|key| key.starts_with(&below));
+        let first =
+            |keys: &mut dyn Iterator<Item = &String>| keys.next().is_some_and(|key| key.starts_with(&below));
         first(&mut self.mounts.range(below.clone()..).map(|(key, _)| key))
             || first(&mut self.contexts.range(below.clone()..).map(|(key, _)| key))
     }

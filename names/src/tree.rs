@@ -144,9 +144,7 @@ impl Tree {
         let Ok(Some(table)) = namespace.table(place) else { return false };
         match self.bound(table, place) {
             Ok(Some(_)) | Err(_) => true,
-            Ok(None) => {
-                self.by_own_name(namespace, place).is_none() && table.is_above_something(&place.path)
-            }
+            Ok(None) => self.by_own_name(namespace, place).is_none() && table.is_above_something(&place.path),
         }
     }
 
@@ -248,8 +246,10 @@ impl Tree {
         let Target { namespace, name, .. } = target;
         let region = self.namespaces.get(namespace).and_then(|namespace| namespace.regions.get(name));
         region.ok_or_else(|| {
-            let reason = format!("{path} is mounted on region {namespace}/{name}, which is not declared: add a Region object of that name");
-            Problem::new(ProblemKind::NotFound, reason)
+            let reason = format!(
+                "{path} is mounted on region {namespace}/{name}, which is not declared: add a Region object of that name"
+            );
+            self.unless_unknown(Problem::new(ProblemKind::NotFound, reason))
         })
     }
 
@@ -267,8 +267,11 @@ impl Tree {
         if self.complete {
             return problem;
         }
-        let reason =
-            "the agent does not know the MountTables yet: may it watch them? Else try again in a moment";
+        let reason = format!(
+            "{}, as far as is known here, which is not all: an agent has just started, or who answers may not list the MountTables \
+             and Regions of every namespace",
+            problem.reason
+        );
         Problem::new(ProblemKind::NotKnownYet, reason)
     }
 }

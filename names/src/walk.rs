@@ -73,8 +73,7 @@ impl Walk {
         let context = |place: &Place| (place.server.clone(), place.namespace.clone(), place.table.clone());
         let here = context(&self.place);
         if self.trace.iter().any(|referral| context(&referral.from) == here) {
-            let mut way: Vec<String> =
-                self.trace.iter().map(|Referral { from, .. }| shown(from)).collect();
+            let mut way: Vec<String> = self.trace.iter().map(|Referral { from, .. }| shown(from)).collect();
             way.push(shown(&self.place));
             let reason = format!(
                 "the contexts lead in a circle, {}: remove one of these from its MountTable",

@@ -86,8 +86,7 @@ impl From<proto::Problem> for Problem {
 /// What can be shown on a terminal and written to a log.
 fn sentence(text: &str) -> String {
     let short: String = text.chars().take(REASON_CHARS_MAX).collect();
-    let shown: String =
-        short.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect();
+    let shown: String = short.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect();
     if shown.is_empty() { "the name server does not say why".into() } else { shown }
 }
 

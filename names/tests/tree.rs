@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use pagemesh_crds::{Object, parse_objects, validate, validate_mount_table};
 use pagemesh_names::follow::{self, Answer, Servers};
-use pagemesh_names::{End, Listing, Place, Problem, ProblemKind, REFERRALS_MAX, Region, Table, Tree, Walk, What};
+use pagemesh_names::{
+    End, Listing, Place, Problem, ProblemKind, REFERRALS_MAX, Region, Table, Tree, Walk, What,
+};
 
 /// What people would write, in short.
 fn tree(text: &str) -> Tree {
@@ -108,7 +110,8 @@ fn paths() {
 
 #[test]
 fn what_is_not_found_is_not_known_before_all_tables_are() {
-    let tree = Tree::new([], [Region { namespace: "default".into(), name: "t".into(), ..Region::default() }], false);
+    let tree =
+        Tree::new([], [Region { namespace: "default".into(), name: "t".into(), ..Region::default() }], false);
     assert_eq!(said(&tree, "t", ""), "default/t");
     assert_eq!(said(&tree, "u", ""), "NotKnownYet");
     assert_eq!(said(&tree, "/other/u", ""), "NotKnownYet");
@@ -160,7 +163,10 @@ fn the_oldest_default_counts_and_the_others_are_told() {
     }
     let tree = Tree::new([table("a", "2026-02-02"), table("b", "2026-01-01")], [], true);
     let notes: Vec<String> = tree.notes().collect();
-    assert!(matches!(&notes[..], [note] if note.starts_with("MountTable default/a says") && note.contains("and b is")), "{notes:?}");
+    assert!(
+        matches!(&notes[..], [note] if note.starts_with("MountTable default/a says") && note.contains("and b is")),
+        "{notes:?}"
+    );
 }
 
 /// Name servers in this process.
@@ -181,7 +187,9 @@ impl Servers for InMemory {
 }
 
 fn delegate(namespace: &str, path: &str, to: &str, context: &str) -> String {
-    format!("MountTable {namespace}/t {{default: true, contexts: [{{path: {path}, delegate: {{context: {context}, to: '{to}'}}}}]}}\n")
+    format!(
+        "MountTable {namespace}/t {{default: true, contexts: [{{path: {path}, delegate: {{context: {context}, to: '{to}'}}}}]}}\n"
+    )
 }
 
 async fn followed(servers: &InMemory, path: &str) -> (Result<End, Problem>, Vec<String>) {
@@ -193,7 +201,9 @@ async fn followed(servers: &InMemory, path: &str) -> (Result<End, Problem>, Vec<
 #[tokio::test]
 async fn servers_refer_to_each_other() {
     let a = tree(&(delegate("default", "b", "b:1", "x") + "Region default/r"));
-    let b = tree("MountTable x/t {default: true, contexts: [{path: y, namespace: y}]}\nRegion y/deep\nMountTable y/t {default: true, contexts: [{path: c, delegate: {context: z, to: 'c:1'}}, {path: gone, delegate: {context: z, to: 'd:1'}}]}");
+    let b = tree(
+        "MountTable x/t {default: true, contexts: [{path: y, namespace: y}]}\nRegion y/deep\nMountTable y/t {default: true, contexts: [{path: c, delegate: {context: z, to: 'c:1'}}, {path: gone, delegate: {context: z, to: 'd:1'}}]}",
+    );
     let c = tree("Region z/end");
     let servers = InMemory(BTreeMap::from([("a:1", a), ("b:1", b), ("c:1", c)]));
     let (end, trace) = followed(&servers, "b/y/c/end").await;
@@ -215,7 +225,10 @@ async fn a_circle_of_servers_is_noticed() {
     let (end, trace) = followed(&servers, "x/x/x/x/x/x/x/x/x/x/x/x/r").await;
     let problem = end.unwrap_err();
     assert_eq!(problem.kind, ProblemKind::Loop, "{trace:?}");
-    assert!(problem.reason.contains("/default -> /default at b:1 -> /default at a:1 -> /default at b:1"), "{problem}");
+    assert!(
+        problem.reason.contains("/default -> /default at b:1 -> /default at a:1 -> /default at b:1"),
+        "{problem}"
+    );
 }
 
 #[tokio::test]
@@ -223,7 +236,8 @@ async fn referrals_have_a_limit() {
     let chain = (0..=REFERRALS_MAX).map(|k| {
         format!("MountTable n{k}/t {{default: true, contexts: [{{path: x, namespace: n{}}}]}}\n", k + 1)
     });
-    let text = chain.collect::<String>() + &format!("Region n{REFERRALS_MAX}/r\nRegion n{}/r", REFERRALS_MAX + 1);
+    let text =
+        chain.collect::<String>() + &format!("Region n{REFERRALS_MAX}/r\nRegion n{}/r", REFERRALS_MAX + 1);
     let tree = tree(&text);
     assert_eq!(said(&tree, &format!("/n0/{}r", "x/".repeat(REFERRALS_MAX)), ""), "n8/r");
     assert_eq!(said(&tree, &format!("/n0/{}r", "x/".repeat(REFERRALS_MAX + 1)), ""), "TooManyReferrals");

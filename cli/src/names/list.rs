@@ -124,9 +124,11 @@ impl Found {
 
 async fn find(names: &Names, place: Place, recursive: bool) -> Result<Found> {
     let mut found = Found::default();
-    let listing = names.list(&place).await?.map_err(|problem| anyhow!("{}", output::escape(&problem.reason)))?;
+    let listing =
+        names.list(&place).await?.map_err(|problem| anyhow!("{}", output::escape(&problem.reason)))?;
     // Paths are shown as they were asked for: of the namespace, or from the root.
-    let above = if place.own { place.path.clone() } else { place.absolute().trim_end_matches('/').to_owned() };
+    let above =
+        if place.own { place.path.clone() } else { place.absolute().trim_end_matches('/').to_owned() };
     let is_region = matches!(&listing.entries[..], [Entry { name, what: What::Region { .. } }]
         if place.path.rsplit('/').next() == Some(name));
     let above = match above.rsplit_once('/') {
@@ -159,9 +161,8 @@ async fn find(names: &Names, place: Place, recursive: bool) -> Result<Found> {
 
 /// Prints it.
 pub(crate) fn list(args: &Args) -> Result<ExitCode> {
-    let found = args
-        .asking
-        .with(&args.path, async |names, place| find(&names, place, args.recursive).await)?;
+    let found =
+        args.asking.with(&args.path, async |names, place| find(&names, place, args.recursive).await)?;
     let mut table = Table::new(&["PATH", "STANDS FOR", ""]);
     found.rows.iter().for_each(|row| table.row(row.cells()));
     let none = "there is nothing in it: make a Region, or mount one there by a MountTable";

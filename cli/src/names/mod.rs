@@ -95,7 +95,9 @@ impl Asking {
     /// A mesh that is named is meant, and so is one that runs where nobody names a cluster.
     fn is_of_this_machine(&self) -> Result<bool> {
         match (self.dir.is_given(), self.access.is_given()) {
-            (true, true) => bail!("--dir names a mesh on this machine and the other flags a cluster; write one of them"),
+            (true, true) => {
+                bail!("--dir names a mesh on this machine and the other flags a cluster; write one of them")
+            }
             (true, false) => Ok(true),
             (false, true) => Ok(false),
             (false, false) => Ok(!called::as_plugin() && mesh::file(&self.dir.resolve()?).exists()),

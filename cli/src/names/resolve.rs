@@ -108,7 +108,10 @@ impl View {
             text.push_str(&format!("{region}{read_only}{}\n", epoch.unwrap_or_default()));
         }
         if let Some(context) = &self.context {
-            text.push_str(&format!("{context} is a context: `pagemesh ls {}` shows what is in it\n", self.path));
+            text.push_str(&format!(
+                "{context} is a context: `pagemesh ls {}` shows what is in it\n",
+                self.path
+            ));
         }
         text
     }

@@ -58,7 +58,9 @@ async fn in_two_namespaces(scene: &Scene, other: &str) -> Result<()> {
 
     let deep = format!("{other}/deep");
     let (table_of, more_of) = (format!("{own}/table"), format!("{own}/more"));
-    for (path, region) in [("data/now", &table_of), ("theirs/a/b", &deep), (&*deep, &deep), ("table", &table_of)] {
+    for (path, region) in
+        [("data/now", &table_of), ("theirs/a/b", &deep), (&*deep, &deep), ("table", &table_of)]
+    {
         let text = resolve(scene, &["--trace", "-o", "json", path]).await?;
         let value: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
         ensure!(value["region"] == **region, "{path}: {text}");

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use pagemesh_crds::{FieldError, Object, ValidAgent, ValidRegion, validate, validate_agent, validate_mount_table};
+use pagemesh_crds::{
+    FieldError, Object, ValidAgent, ValidRegion, validate, validate_agent, validate_mount_table,
+};
 use pagemesh_names::Table;
 use pagemesh_protocol::RegionId;
 

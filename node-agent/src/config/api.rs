@@ -15,7 +15,8 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use pagemesh_crds::{
-    ANNOTATION_TRACEPARENT, Agent, AgentEnding, AgentStatus, CONDITION_READY, MountTable, Region, RegionStatus,
+    ANNOTATION_TRACEPARENT, Agent, AgentEnding, AgentStatus, CONDITION_READY, MountTable, Region,
+    RegionStatus,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -56,7 +57,6 @@ pub struct OwnAgent {
 pub struct Api {
     regions: Kind<Region>,
     agents: Kind<Agent>,
-    /// Nothing waits for these: an agent that may not watch them serves regions all the same.
     tables: Kind<MountTable>,
 }
 
@@ -77,12 +77,18 @@ impl Api {
             let changed = tokio::select! {
                 changed = self.regions.next() => changed,
                 changed = self.agents.next() => changed,
-                changed = self.tables.next() => changed,
+                changed = self.tables.next() => changed || self.tables.away,
             };
-            if changed && self.regions.listed && self.agents.listed {
+            if changed && self.is_known() {
                 return;
             }
         }
+    }
+
+    /// Whether all has been told once. An agent that may not watch MountTables serves regions all the same, but one that has just
+    /// not been told them yet would take paths for regions' own names.
+    fn is_known(&self) -> bool {
+        self.regions.listed && self.agents.listed && (self.tables.listed || self.tables.away)
     }
 
     /// This agent's own object.
@@ -119,7 +125,7 @@ impl Api {
     /// object until then.
     pub async fn wait_for_id(&mut self, name: &str, own: &watch::Sender<OwnAgent>) -> u16 {
         loop {
-            if let Some(id) = self.own(name).id.filter(|_| self.regions.listed && self.agents.listed) {
+            if let Some(id) = self.own(name).id.filter(|_| self.is_known()) {
                 return id;
             }
             self.changed().await;

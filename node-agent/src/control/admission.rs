@@ -58,7 +58,8 @@ impl Who<'_> {
             Asked::Name(name) => name,
             // The region need not be named by the volume, for what is mounted may change; its access holds all the same.
             Asked::Bound { region, read_only } => {
-                let less = |volume: &Volume| access::named(volume, region).is_some_and(|named| named.read_only);
+                let less =
+                    |volume: &Volume| access::named(volume, region).is_some_and(|named| named.read_only);
                 let less = matches!(self, Who::OfVolume(volume) if less(volume));
                 return Ok((region.to_owned(), read_only || less));
             }

@@ -109,10 +109,7 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
 }
 
 /// Connections as they come, and no more than there may be: those who come later wait.
-fn incoming<L, C, F>(
-    listener: L,
-    accept: impl Fn(Arc<L>) -> F,
-) -> impl Stream<Item = io::Result<Placed<C>>>
+fn incoming<L, C, F>(listener: L, accept: impl Fn(Arc<L>) -> F) -> impl Stream<Item = io::Result<Placed<C>>>
 where
     F: Future<Output = io::Result<C>>,
 {

@@ -50,7 +50,8 @@ impl Names {
         let tree = Arc::new(of.names());
         let notes = note(&tree, &[]);
         let known = Mutex::new(Known { of, tree, generation: 1, notes });
-        let (elsewhere, watches) = (Semaphore::new(ASKED_ELSEWHERE_MAX), Arc::new(Semaphore::new(WATCHES_MAX)));
+        let (elsewhere, watches) =
+            (Semaphore::new(ASKED_ELSEWHERE_MAX), Arc::new(Semaphore::new(WATCHES_MAX)));
         Names { server, incarnation, objects, known, elsewhere, watches }
     }
 

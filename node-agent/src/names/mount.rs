@@ -3,7 +3,7 @@
 use pagemesh_crds::NAMESPACE_DEFAULT;
 use pagemesh_names::{End, Place, Problem, ProblemKind, Region, Walk};
 
-use super::{Names, serve};
+use super::Names;
 use crate::volume::Volume;
 
 /// What a program means by the name that it attaches to.
@@ -47,22 +47,21 @@ impl Names {
         }
         if !tree.binds(&place) {
             // A process that inherits a region knows it by its own name, whatever path it was opened by.
-            let unnamed = volume.is_some_and(|volume| volume.regions.iter().all(|region| region.name != name));
+            let unnamed =
+                volume.is_some_and(|volume| volume.regions.iter().all(|region| region.name != name));
             let mounted = if unnamed { tree.mounts(namespace, name) } else { None };
             let bound = |read_only| Meant::Bound { region: name.to_owned(), read_only };
             return Ok(mounted.map_or(Meant::Name, bound));
         }
         let mut walk = Walk::new(place);
-        let waiting = self.elsewhere.acquire().await;
-        let end = serve::resolve(&tree, &mut walk, true).await;
-        drop(waiting);
-        match end? {
+        match self.resolve(&tree, &mut walk).await? {
             End::Region { region, read_only } => {
                 self.check_declared(&region, &walk)?;
                 Ok(Meant::Bound { region: format!("{}/{}", region.namespace, region.name), read_only })
             }
             End::Context | End::Elsewhere(_) => {
-                let reason = format!("`{name}` is a context, and no region: `pagemesh ls {name}` shows what is in it");
+                let reason =
+                    format!("`{name}` is a context, and no region: `pagemesh ls {name}` shows what is in it");
                 Err(Problem::new(ProblemKind::NotFound, reason).into())
             }
         }

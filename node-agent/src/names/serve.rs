@@ -8,7 +8,6 @@ use futures::{Stream, stream};
 use pagemesh_names::proto::directory_server::{Directory, DirectoryServer};
 use pagemesh_names::proto::{self, Query};
 use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, follow, wire};
-use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -56,37 +55,47 @@ impl Names {
         Ok(())
     }
 
-    fn place_elsewhere(&self) -> Result<SemaphorePermit<'_>, Status> {
-        self.elsewhere.try_acquire().map_err(|_| {
-            Status::resource_exhausted("this agent asks other name servers for too many already: try again")
+    /// What a path stands for. Other servers are asked only if it leads to them, and no more of them at a time than may be.
+    pub(super) async fn resolve(&self, tree: &Tree, walk: &mut Walk) -> Result<End, Problem> {
+        let end = tree.resolve(walk)?;
+        if !matches!(end, End::Elsewhere(_)) {
+            return Ok(end);
+        }
+        self.elsewhere(walk, async |walk| follow::resolve(tree, &Remote, walk).await).await
+    }
+
+    /// What is in a context, in the same way.
+    async fn list(&self, tree: &Tree, walk: &mut Walk) -> Result<Result<Listing, End>, Problem> {
+        match tree.resolve(walk)? {
+            End::Context => tree.list(walk.place()).map(Ok),
+            end @ End::Region { .. } => Ok(Err(end)),
+            End::Elsewhere(_) => {
+                self.elsewhere(walk, async |walk| follow::list(tree, &Remote, walk).await).await
+            }
+        }
+    }
+
+    /// Asks other servers, within a deadline.
+    async fn elsewhere<T>(
+        &self,
+        walk: &mut Walk,
+        follow: impl AsyncFnOnce(&mut Walk) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let server = |walk: &Walk| walk.place().server.clone().unwrap_or_default();
+        let Ok(_permit) = self.elsewhere.try_acquire() else {
+            let why = "the agent of this node asks too many others already, try again";
+            return Err(pagemesh_names::explain(&server(walk), why));
+        };
+        let result = timeout(FOLLOW_TIMEOUT, follow(walk)).await;
+        result.unwrap_or_else(|_| {
+            let why = "the servers on the way to it have taken too long";
+            Err(pagemesh_names::explain(&server(walk), why))
         })
     }
 }
 
-/// Asks other servers on the way, within a deadline.
-async fn follow_in_time<T>(
-    walk: &mut Walk,
-    follow: impl AsyncFnOnce(&mut Walk) -> Result<T, Problem>,
-) -> Result<T, Problem> {
-    let result = timeout(FOLLOW_TIMEOUT, follow(walk)).await;
-    result.unwrap_or_else(|_| {
-        let server = walk.place().server.as_deref().unwrap_or("of this node");
-        Err(pagemesh_names::explain(server, "the servers on the way to it have taken too long"))
-    })
-}
-
-/// What a path stands for; other servers are asked for it if `follows`.
-pub(super) async fn resolve(tree: &Tree, walk: &mut Walk, follows: bool) -> Result<End, Problem> {
-    if !follows {
-        return tree.resolve(walk);
-    }
-    follow_in_time(walk, async |walk| follow::resolve(tree, &Remote, walk).await).await
-}
-
-async fn list(tree: &Tree, walk: &mut Walk, follows: bool) -> Result<Result<Listing, End>, Problem> {
-    if follows {
-        return follow_in_time(walk, async |walk| follow::list(tree, &Remote, walk).await).await;
-    }
+/// What this server knows by itself.
+fn list_own(tree: &Tree, walk: &mut Walk) -> Result<Result<Listing, End>, Problem> {
     match tree.resolve(walk)? {
         End::Context => tree.list(walk.place()).map(Ok),
         end @ (End::Region { .. } | End::Elsewhere(_)) => Ok(Err(end)),
@@ -104,9 +113,8 @@ impl Directory for Asked {
             Ok(place) => place,
             Err(problem) => return Ok(Response::new(wire::resolution(version, &[], &Err(problem)))),
         };
-        let _place = if query.follow { Some(names.place_elsewhere()?) } else { None };
         let mut walk = Walk::new(place);
-        let end = resolve(&tree, &mut walk, query.follow).await;
+        let end = if query.follow { names.resolve(&tree, &mut walk).await } else { tree.resolve(&mut walk) };
         Ok(Response::new(wire::resolution(version, walk.trace(), &end)))
     }
 
@@ -117,11 +125,12 @@ impl Directory for Asked {
         let (tree, version) = names.now();
         let place = match place(&query) {
             Ok(place) => place,
-            Err(problem) => return Ok(Response::new(wire::listing(version, &query.path, &[], &Err(problem)))),
+            Err(problem) => {
+                return Ok(Response::new(wire::listing(version, &query.path, &[], &Err(problem))));
+            }
         };
-        let _place = if query.follow { Some(names.place_elsewhere()?) } else { None };
         let mut walk = Walk::new(place);
-        let end = list(&tree, &mut walk, query.follow).await;
+        let end = if query.follow { names.list(&tree, &mut walk).await } else { list_own(&tree, &mut walk) };
         Ok(Response::new(wire::listing(version, &query.path, walk.trace(), &end)))
     }
 
@@ -130,9 +139,12 @@ impl Directory for Asked {
     async fn watch(&self, request: Request<Query>) -> Result<Response<Self::WatchStream>, Status> {
         let names = Arc::clone(&self.0);
         names.check_fresh()?;
-        let place = place(&request.into_inner()).map_err(|problem| Status::invalid_argument(problem.reason))?;
+        let place =
+            place(&request.into_inner()).map_err(|problem| Status::invalid_argument(problem.reason))?;
         let permit = Arc::clone(&names.watches).try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!("{WATCHES_MAX} names are watched here already: try again later"))
+            Status::resource_exhausted(format!(
+                "{WATCHES_MAX} names are watched here already: try again later"
+            ))
         })?;
         let objects = names.objects.clone();
         let watching = Watching { names, place, objects, last: None, over: false, _permit: permit };

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use pagemesh_names::Remote;
 use pagemesh_names::proto::directory_client::DirectoryClient;
 use pagemesh_names::proto::{self, Query, listing, problem::Kind, resolution};
-use pagemesh_names::Remote;
 use tokio::runtime::Runtime;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -21,7 +21,8 @@ fn table(namespace: &str, spec: &str) -> String {
 }
 
 fn in_namespace(name: &str, namespace: &str) -> String {
-    region(name, "size: 64Ki").replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, namespace: {namespace}}}"))
+    region(name, "size: 64Ki")
+        .replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, namespace: {namespace}}}"))
 }
 
 /// An agent with region `default/table` and the MountTables that `tables` gives by their namespaces.
@@ -72,7 +73,10 @@ async fn resolve(client: &mut Client, path: &str) -> String {
 fn names_are_answered_over_the_network_and_at_the_socket() {
     let agent = agent(
         "names-answered",
-        &[("default", "{default: true, mounts: [{path: a/b, region: table, readOnly: true}], contexts: [{path: other, namespace: other}]}")],
+        &[(
+            "default",
+            "{default: true, mounts: [{path: a/b, region: table, readOnly: true}], contexts: [{path: other, namespace: other}]}",
+        )],
     );
     agent.scratch.object("more.yaml", &in_namespace("more", "other"));
     agent.await_log("Region other/more declared");
@@ -116,14 +120,18 @@ fn who_watches_is_told_of_each_change() {
         let mut watch = client.watch(ask("now", false)).await.unwrap().into_inner();
         let (first, before) = said(watch.message().await.unwrap().unwrap());
         assert_eq!(first, "NotFound");
-        agent.scratch.object("main.yaml", &table("default", "{default: true, mounts: [{path: now, region: table}]}"));
+        agent
+            .scratch
+            .object("main.yaml", &table("default", "{default: true, mounts: [{path: now, region: table}]}"));
         let (second, after) = said(watch.message().await.unwrap().unwrap());
         assert_eq!(second, "default/table 1");
         assert!(after > before, "{after} after {before}");
         // What does not concern the path is no news.
         agent.scratch.object("more.yaml", &in_namespace("more", "default"));
         agent.await_log("Region default/more declared");
-        agent.scratch.object("main.yaml", &table("default", "{default: true, mounts: [{path: now, region: more}]}"));
+        agent
+            .scratch
+            .object("main.yaml", &table("default", "{default: true, mounts: [{path: now, region: more}]}"));
         assert_eq!(said(watch.message().await.unwrap().unwrap()).0, "default/more 1");
         agent.scratch.object("main.yaml", "apiVersion: pagemesh.io/v1alpha1\nkind: MountTable\n");
         agent.await_log("refused what is declared there");
@@ -135,7 +143,10 @@ fn who_watches_is_told_of_each_change() {
 
 #[test]
 fn servers_are_followed_and_a_circle_of_them_is_noticed() {
-    let far = agent("names-far", &[("x", "{default: true, mounts: [{path: p/q, region: table, namespace: default}]}")]);
+    let far = agent(
+        "names-far",
+        &[("x", "{default: true, mounts: [{path: p/q, region: table, namespace: default}]}")],
+    );
     let (far_at, nobody) = (address(&far), "127.0.0.1:1");
     let near = agent(
         "names-near",
@@ -148,10 +159,14 @@ fn servers_are_followed_and_a_circle_of_them_is_noticed() {
         )],
     );
     // A circle of both.
-    let back = format!("{{default: true, contexts: [{{path: far, delegate: {{context: default, to: '{}'}}}}]}}", address(&near));
+    let back = format!(
+        "{{default: true, contexts: [{{path: far, delegate: {{context: default, to: '{}'}}}}]}}",
+        address(&near)
+    );
     far.scratch.object("table-y.yaml", &table("y", &back));
     far.await_log("MountTable y/main declared");
-    let to_y = format!("{{default: true, contexts: [{{path: far, delegate: {{context: y, to: '{far_at}'}}}}]}}");
+    let to_y =
+        format!("{{default: true, contexts: [{{path: far, delegate: {{context: y, to: '{far_at}'}}}}]}}");
     Runtime::new().unwrap().block_on(async {
         let mut client = connect(&address(&near)).await;
         let resolution = client.resolve(ask("far/p/q", true)).await.unwrap().into_inner();
@@ -167,7 +182,8 @@ fn servers_are_followed_and_a_circle_of_them_is_noticed() {
         assert_eq!(resolve(&mut client, "away/p").await, "Unreachable");
         near.scratch.object("table-default.yaml", &table("default", &to_y));
         near.await_log("MountTable default/main changed");
-        let circle = client.resolve(ask(&format!("{}r", "far/".repeat(12)), true)).await.unwrap().into_inner();
+        let circle =
+            client.resolve(ask(&format!("{}r", "far/".repeat(12)), true)).await.unwrap().into_inner();
         let Some(resolution::End::Problem(problem)) = circle.end else { panic!("{circle:?}") };
         assert_eq!(problem.kind(), Kind::Loop, "{problem:?}");
         assert!(problem.reason.contains("lead in a circle"), "{problem:?}");
@@ -202,21 +218,30 @@ fn an_agent_that_ends_takes_its_socket_along() {
 
 #[test]
 fn a_mount_that_changes_moves_later_opens_only() {
-    let agent = agent("names-moved", &[("default", "{default: true, mounts: [{path: data/now, region: table}]}")]);
+    let agent =
+        agent("names-moved", &[("default", "{default: true, mounts: [{path: data/now, region: table}]}")]);
     agent.scratch.object("more.yaml", &region("more", "size: 128Ki"));
     agent.await_log("Region default/more declared");
     let before = Program::connect(&agent.socket());
     assert_eq!(before.hello("data/now").size, 64 << 10);
     agent.scratch.object(
         "table-default.yaml",
-        &table("default", "{default: true, mounts: [{path: data/now, region: more}, {path: data/gone, region: gone}]}"),
+        &table(
+            "default",
+            "{default: true, mounts: [{path: data/now, region: more}, {path: data/gone, region: gone}]}",
+        ),
     );
     agent.await_log("MountTable default/main changed");
     let after = Program::connect(&agent.socket());
     assert_eq!(after.hello("data/now").size, 128 << 10);
     assert_eq!(agent.status()["attachments"].as_array().unwrap().len(), 2);
-    for (path, why) in [("data/gone", "which is not declared"), ("data", "is a context"), ("data/now/x", "nothing is below a region")] {
-        let (reason, text) = Program::connect(&agent.socket()).ask(&crate::client::hello(path), &[]).unwrap_err();
+    for (path, why) in [
+        ("data/gone", "which is not declared"),
+        ("data", "is a context"),
+        ("data/now/x", "nothing is below a region"),
+    ] {
+        let (reason, text) =
+            Program::connect(&agent.socket()).ask(&crate::client::hello(path), &[]).unwrap_err();
         assert_eq!(reason, 1, "{text}");
         assert!(text.contains(why), "{path}: {text}");
     }
@@ -226,6 +251,7 @@ fn a_mount_that_changes_moves_later_opens_only() {
         &table("default", "{default: true, mounts: [{path: data/now, region: more, readOnly: true}]}"),
     );
     agent.await_log("MountTable default/main changed");
-    let (reason, text) = Program::connect(&agent.socket()).ask(&crate::client::hello("data/now"), &[]).unwrap_err();
+    let (reason, text) =
+        Program::connect(&agent.socket()).ask(&crate::client::hello("data/now"), &[]).unwrap_err();
     assert_eq!(reason, 7, "{text}");
 }

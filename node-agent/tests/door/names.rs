@@ -68,7 +68,12 @@ fn paths_that_a_mount_table_binds_lead_to_its_regions() {
         ("writer", "team/table:ro", "data/now", "attached to read"),
         ("reader", "other/weights", "data/now", "attached to read"),
         ("stranger", "team/table", "data/now", "refused 7 service account team/stranger may not attach"),
-        ("writer", "team/table", "data/gone", "refused 1 data/gone is mounted on region team/gone, which is not"),
+        (
+            "writer",
+            "team/table",
+            "data/gone",
+            "refused 1 data/gone is mounted on region team/gone, which is not",
+        ),
         ("writer", "team/table", "data/none", "refused 1 this pod's volume does not name region data/none"),
         ("writer", "team/table", "data", "refused 1 `data` is a context, and no region"),
         ("writer", "team/table", "far/x", "refused 1 name server 127.0.0.1:1 does not answer"),

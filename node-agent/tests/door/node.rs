@@ -107,17 +107,9 @@ impl Node {
         let volumes = self.volumes.subscribe();
         let control_of_server = Arc::clone(&control);
         let names = Names::new(control.me().name.clone(), "7".into(), self.objects.subscribe());
-        let server = Server::new(
-            listener,
-            device,
-            control_of_server,
-            Arc::new(names),
-            64,
-            holdings,
-            adopted,
-            volumes,
-        )
-        .unwrap();
+        let server =
+            Server::new(listener, device, control_of_server, Arc::new(names), 64, holdings, adopted, volumes)
+                .unwrap();
         drop(entered);
         runtime.spawn(server.run());
         runtime.spawn(look_after(events, Arc::clone(&control), Arc::clone(&network)));
