@@ -25,7 +25,9 @@ fn tree(text: &str) -> Tree {
                 tables.push(Table::from(&table));
             }
             Object::Region(region) => regions.push(Region::from(&validate(&region).expect("good"))),
-            other => panic!("not for a tree: {other:?}"),
+            other @ (Object::RegionClass(_) | Object::AgentPool(_) | Object::Agent(_)) => {
+                panic!("not for a tree: {other:?}")
+            }
         }
     }
     Tree::new(tables, regions, true)

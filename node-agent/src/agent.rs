@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pagemesh_agent::attach::{self, Holdings, Server};
+use pagemesh_agent::attach::{self, Holdings, Server, Serving};
 use pagemesh_agent::config::{Me, Objects};
 use pagemesh_agent::control::{Control, survey};
 use pagemesh_agent::http::{self, Readiness, Standing};
@@ -190,16 +190,8 @@ impl Agent {
         let name_server = Listeners::open(args.names, dirs.dir(), args.socket_mode).await?;
         let names_at = name_server.address();
         tasks.spawn(name_server.serve(Arc::clone(&names)));
-        let server = Server::new(
-            listener,
-            device.into(),
-            Arc::clone(&control),
-            names,
-            args.attachments,
-            holdings,
-            adopted,
-            volumes,
-        )?;
+        let serving = Serving { control: Arc::clone(&control), names, holdings };
+        let server = Server::new(listener, device.into(), serving, args.attachments, adopted, volumes)?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use pagemesh_agent::attach::{self, Holdings, Server};
+use pagemesh_agent::attach::{self, Holdings, Server, Serving};
 use pagemesh_agent::config::{Files, Me, Objects, accept, of_files};
 use pagemesh_agent::control::Control;
 use pagemesh_agent::journal::Journal;
@@ -105,11 +105,9 @@ impl Node {
         let device = fs::File::open(DEVICE).unwrap().into();
         let listener = attach::listen(&self.dir.join("agent.sock"), 0o600).unwrap();
         let volumes = self.volumes.subscribe();
-        let control_of_server = Arc::clone(&control);
-        let names = Names::new(control.me().name.clone(), "7".into(), self.objects.subscribe());
-        let server =
-            Server::new(listener, device, control_of_server, Arc::new(names), 64, holdings, adopted, volumes)
-                .unwrap();
+        let names = Arc::new(Names::new(control.me().name.clone(), "7".into(), self.objects.subscribe()));
+        let serving = Serving { control: Arc::clone(&control), names, holdings };
+        let server = Server::new(listener, device, serving, 64, adopted, volumes).unwrap();
         drop(entered);
         runtime.spawn(server.run());
         runtime.spawn(look_after(events, Arc::clone(&control), Arc::clone(&network)));
