@@ -57,8 +57,9 @@ struct Row {
 }
 
 impl Row {
+    /// Of an entry of the context `above`, which ends in a slash.
     fn of(above: &str, entry: &Entry) -> Row {
-        let path = if above.is_empty() { entry.name.clone() } else { format!("{above}/{}", entry.name) };
+        let path = format!("{above}{}", entry.name);
         let row = Row {
             path,
             region: None,
@@ -112,7 +113,7 @@ impl Found {
     fn enter(&mut self, above: &str, listing: Listing) -> Vec<String> {
         listing.notes.into_iter().for_each(|note| self.note(note));
         if listing.cut_off {
-            self.note(format!("/{above} has more names than are listed"));
+            self.note(format!("{above} has more names than are listed"));
             self.missing = true;
         }
         let rows: Vec<Row> = listing.entries.iter().map(|entry| Row::of(above, entry)).collect();
@@ -127,14 +128,14 @@ async fn find(names: &Names, place: Place, recursive: bool) -> Result<Found> {
     let listing =
         names.list(&place).await?.map_err(|problem| anyhow!("{}", output::escape(&problem.reason)))?;
     // Paths are shown as they were asked for: of the namespace, or from the root.
-    let above =
-        if place.own { place.path.clone() } else { place.absolute().trim_end_matches('/').to_owned() };
+    let asked = if place.own { place.path.clone() } else { place.absolute() };
     let is_region = matches!(&listing.entries[..], [Entry { name, what: What::Region { .. } }]
         if place.path.rsplit('/').next() == Some(name));
-    let above = match above.rsplit_once('/') {
-        Some((above, _)) if is_region => above.to_owned(),
+    let above = match asked.rsplit_once('/') {
+        Some((above, _)) if is_region => format!("{above}/"),
         None if is_region => String::new(),
-        Some(_) | None => above,
+        Some(_) | None if asked.is_empty() || asked == "/" => asked,
+        Some(_) | None => format!("{asked}/"),
     };
     let mut contexts = VecDeque::from(found.enter(&above, listing));
     let mut looked_into = 0;
@@ -148,7 +149,7 @@ async fn find(names: &Names, place: Place, recursive: bool) -> Result<Found> {
         let inner = Place::parse(&place.namespace, &path)?;
         let inner = inner.with_table(place.table.as_deref().unwrap_or_default())?;
         match names.list(&inner).await? {
-            Ok(listing) => contexts.extend(found.enter(&path, listing)),
+            Ok(listing) => contexts.extend(found.enter(&format!("{path}/"), listing)),
             Err(problem) => {
                 found.note(format!("a part is missing: {path}: {problem}"));
                 found.missing = true;
@@ -191,7 +192,7 @@ mod tests {
             (What::Delegated(to), ["a/x/", "/m at b:1", ""]),
             (What::Dangling(Problem::new(ProblemKind::NotFound, "it is gone")), ["a/x", "", "it is gone"]),
         ] {
-            assert_eq!(Row::of("a", &entry(what)).cells(), expected);
+            assert_eq!(Row::of("a/", &entry(what)).cells(), expected);
         }
     }
 }
