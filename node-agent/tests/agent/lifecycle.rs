@@ -16,6 +16,10 @@ fn an_agent_says_where_it_is_and_leaves_nothing_behind() {
         assert_eq!(agent.info()["name"], "node-0");
         assert_eq!(agent.info()["id"], 0);
         assert_eq!(agent.info()["socket"], agent.socket().to_str().unwrap());
+        // The door for a successor opens last.
+        while !agent.run_dir().join("successor.sock").exists() {
+            std::thread::yield_now();
+        }
         assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock", "names.sock", "successor.sock"]);
         assert_eq!(
             names(&agent.memory_dir()),
