@@ -13,6 +13,7 @@ mod inject;
 mod kubernetes;
 mod logs;
 mod mesh;
+mod names;
 mod output;
 mod probe;
 mod report;
@@ -40,6 +41,8 @@ enum Command {
     Check(check::Args),
     Status(status::Args),
     Logs(logs::Args),
+    Ls(names::ListArgs),
+    Resolve(names::ResolveArgs),
     Inject(inject::Args),
     Report(report::Args),
     Crd(crd::Args),
@@ -86,6 +89,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
         Command::Logs(args) => logs::logs(&args),
+        Command::Ls(args) => names::list(&args),
+        Command::Resolve(args) => names::resolve(&args),
         Command::Inject(args) => inject::inject(&args),
         Command::Report(args) => report::report(&args),
         Command::Crd(args) => crd::crd(&args),
@@ -127,6 +132,11 @@ mod tests {
             "pagemesh status -A -o json",
             "pagemesh status table -n b --kubeconfig /k",
             "pagemesh logs table -f --tail 5 --since 10m --node x",
+            "pagemesh ls",
+            "pagemesh ls -R models/llm -n team-a --table other",
+            "pagemesh ls / --dir /tmp/x --node 1",
+            "pagemesh resolve --trace a/b -o json",
+            "pagemesh resolve /n/a --context c",
             "pagemesh report -o /tmp/x.tar.gz --anonymous",
             "pagemesh crd",
             "pagemesh inject -f pod.yaml",
@@ -151,6 +161,9 @@ mod tests {
             "pagemesh status table -A",
             "pagemesh status -A -n b",
             "pagemesh logs",
+            "pagemesh resolve",
+            "pagemesh resolve a b",
+            "pagemesh ls a b",
             "pagemesh logs table --tail -1",
             "pagemesh logs table --since soon",
             "pagemesh inject",

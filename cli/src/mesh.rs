@@ -5,6 +5,7 @@
 //! DIR/objects/*.yaml     Agents and Regions
 //! DIR/node-K/agent.json  where the agent of node K listens; there once it does
 //! DIR/node-K/agent.sock  where programs attach
+//! DIR/node-K/names.sock  where it answers what paths stand for
 //! DIR/node-K/log         what the agent says
 //! ```
 
@@ -30,6 +31,11 @@ pub(crate) struct DirArg {
 }
 
 impl DirArg {
+    /// Whether somebody has said which.
+    pub(crate) fn is_given(&self) -> bool {
+        self.dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty())
+    }
+
     /// The directory, absolute.
     pub(crate) fn resolve(&self) -> Result<PathBuf> {
         let dir = self.dir.clone().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(dir_default);

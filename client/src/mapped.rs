@@ -34,7 +34,7 @@ impl Mapped {
 
     /// Attaches at the agent that listens at `socket`.
     pub(crate) fn attach_to(socket: &Path, name: &str, access: Access) -> Result<Mapped, Error> {
-        let name = RegionName::new(name.as_bytes())?;
+        let name = RegionName::of_path(name.as_bytes())?;
         let socket = SocketPath::new(socket.as_os_str().as_bytes())?;
         let attachment = Attachment::open(&socket, &name)?;
         let size = attachment.welcome().size as usize;

@@ -44,8 +44,10 @@ pub use attach::{
 pub use definitions::{definition_yaml, definitions, definitions_yaml};
 pub use identity::region_id;
 pub use mount_table::{
-    CONTEXTS_MAX, DelegatedContext, MOUNTS_MAX, Mount, MountTable, MountTableSpec, PATH_BYTES_MAX,
+    ADDRESS_BYTES_MAX, CONTEXTS_MAX, Delegate, DelegatedContext, MOUNTS_MAX, Mount, MountTable,
+    MountTableSpec, PATH_BYTES_MAX,
 };
+pub use names::{check_address, check_label, check_path};
 pub use object::Object;
 pub use parse::{ParseError, SOURCE_BYTES_MAX, parse_objects, split_documents};
 pub use quantity::Quantity;

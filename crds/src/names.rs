@@ -1,6 +1,6 @@
 //! The shapes of names.
 
-use crate::PATH_BYTES_MAX;
+use crate::{ADDRESS_BYTES_MAX, PATH_BYTES_MAX, rules};
 
 /// Longest name of an AgentPool: a DNS label without `pagemesh-agent-`.
 const POOL_NAME_BYTES_MAX: usize = 48;
@@ -13,7 +13,7 @@ const SUBDOMAIN_BYTES_MAX: usize = 253;
 ///
 /// # Errors
 /// What is wrong with it, as the rest of a sentence.
-pub(crate) fn check_label(name: &str) -> Result<(), String> {
+pub fn check_label(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty; give it a name".into());
     }
@@ -41,7 +41,10 @@ pub(crate) fn check_pool_name(name: &str) -> Result<(), String> {
 }
 
 /// Checks that `path` is names joined by `/`, none of them hidden, `.` or `..`.
-pub(crate) fn check_path(path: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, as the rest of a sentence.
+pub fn check_path(path: &str) -> Result<(), String> {
     if path.len() > PATH_BYTES_MAX {
         return Err(format!("has {} characters; at most {PATH_BYTES_MAX} are allowed", path.len()));
     }
@@ -57,6 +60,33 @@ pub(crate) fn check_path(path: &str) -> Result<(), String> {
              letters, digits, `_`, `-` and `.`, with a letter, digit or `_` first",
             path.escape_debug()
         ));
+    }
+    Ok(())
+}
+
+/// Checks that `address` is a DNS name, an IPv4 address or an IPv6 address in brackets, and a port.
+///
+/// # Errors
+/// What is wrong with it, as the rest of a sentence.
+pub fn check_address(address: &str) -> Result<(), String> {
+    if address.len() > ADDRESS_BYTES_MAX {
+        return Err(format!("has {} characters; at most {ADDRESS_BYTES_MAX} are allowed", address.len()));
+    }
+    let is_good = |(host, port): (&str, &str)| {
+        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_host = match in_brackets {
+            Some(ip) => {
+                (2..=45).contains(&ip.len())
+                    && ip.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+            }
+            None => host.split('.').all(|label| label.len() <= LABEL_BYTES_MAX && is_label(label)),
+        };
+        let is_port =
+            port.starts_with(|first: char| matches!(first, '1'..='9')) && port.parse::<u16>().is_ok();
+        is_host && is_port
+    };
+    if !address.rsplit_once(':').is_some_and(is_good) {
+        return Err(format!("`{}` {}", address.escape_debug(), rules::ADDRESS_MESSAGE));
     }
     Ok(())
 }
@@ -105,6 +135,40 @@ mod tests {
         assert_eq!(check_pool_name(&"a".repeat(48)), Ok(()));
         for bad in ["", "a.b", &"a".repeat(49)] {
             assert!(check_pool_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for good in ["a:1", "names.example.com:7410", "10.0.0.1:65535", "[fd00::1]:7410", "[::]:1"] {
+            assert_eq!(check_address(good), Ok(()), "{good}");
+        }
+        let long = format!("{}:1", "a.".repeat(140));
+        for bad in [
+            "",
+            ":",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:01",
+            "a:+1",
+            "a:65536",
+            "a:x",
+            "A:1",
+            "a b:1",
+            "fd00::1:1",
+            "[]:1",
+            "[g::]:1",
+            "http://a:1",
+            "a/b:1",
+            "a@b:1",
+            "unix:/a:1",
+            "a..b:1",
+            "a:1\n",
+            &long,
+        ] {
+            assert!(check_address(bad).is_err(), "{bad:?}");
         }
     }
 

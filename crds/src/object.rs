@@ -98,9 +98,7 @@ impl Object {
             Object::RegionClass(_) => {
                 ignored.add("kind", "is ignored without Kubernetes; write into each Region what it needs");
             }
-            Object::MountTable(_) => {
-                ignored.add("kind", "is ignored without Kubernetes; programs open a Region by its own name");
-            }
+            Object::MountTable(_) => {}
             Object::AgentPool(_) => {
                 ignored.add("kind", "is ignored without Kubernetes; start an agent on each node yourself");
             }

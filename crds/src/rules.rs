@@ -130,6 +130,16 @@ pub(crate) const PATH: &str =
 pub(crate) const PATH_MESSAGE: &str = "is not a path; write names joined by `/`, such as models/weights, each of at most 63 \
      letters, digits, `_`, `-` and `.`, with a letter, digit or `_` first";
 
+/// `namespace` is a reserved word of CEL, which Kubernetes has escaped so.
+pub(crate) const ONE_TARGET: &str = "has(self.__namespace__) != has(self.delegate)";
+pub(crate) const ONE_TARGET_MESSAGE: &str = "a context is delegated to one place; write either namespace, for one of this \
+     cluster, or delegate, for another name server";
+
+/// A DNS name, an IPv4 address or an IPv6 address in brackets, and a port.
+pub(crate) const ADDRESS: &str = "self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*|\\\\[[0-9a-fA-F:.]{2,45}\\\\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$')";
+pub(crate) const ADDRESS_MESSAGE: &str = "is not the address of a name server; write a DNS name or an IP address and a port, \
+     such as names.example.com:7410, 10.0.0.1:7410 or [fd00::1]:7410";
+
 pub(crate) const SURGE_OR_UNAVAILABLE: &str = "!has(self.maxSurge) || !has(self.maxUnavailable)";
 pub(crate) const SURGE_OR_UNAVAILABLE_MESSAGE: &str =
     "maxSurge and maxUnavailable exclude each other; write one of them";

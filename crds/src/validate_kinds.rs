@@ -1,6 +1,6 @@
-//! Checks of the kinds that agents do not act on: what a file says of them is right or refused all the same.
+//! Checks of the kinds whose values agents take as they are, or do not act on: what a file says of them is right or refused all the same.
 
-use crate::names::{check_label, check_path, check_pool_name};
+use crate::names::{check_address, check_label, check_path, check_pool_name};
 use crate::rules;
 use crate::validate::Findings;
 use crate::{
@@ -73,7 +73,16 @@ pub fn validate_mount_table(table: &MountTable) -> Result<(), Vec<FieldError>> {
     for (index, context) in contexts.iter().enumerate() {
         let field = format!("spec.contexts[{index}]");
         findings.check(format!("{field}.path"), check_path(&context.path));
-        findings.check(format!("{field}.namespace"), check_label(&context.namespace));
+        if context.namespace.is_some() == context.delegate.is_some() {
+            findings.add(&field, rules::ONE_TARGET_MESSAGE);
+        }
+        if let Some(namespace) = &context.namespace {
+            findings.check(format!("{field}.namespace"), check_label(namespace));
+        }
+        if let Some(delegate) = &context.delegate {
+            findings.check(format!("{field}.delegate.context"), check_label(&delegate.context));
+            findings.check(format!("{field}.delegate.to"), check_address(&delegate.to));
+        }
     }
     check_apart(table, &mut findings);
     findings.done()

@@ -232,7 +232,7 @@ fn what_only_kubernetes_knows() {
         said,
         [
             "RegionClass gold: kind",
-            "MountTable default/m: kind",
+            "MountTable default/m: ",
             "AgentPool p: kind",
             "Region n/t: spec.regionClassName spec.agentPoolName spec.homes spec.access",
         ]

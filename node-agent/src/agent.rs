@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pagemesh_agent::attach::{self, Holdings, Server};
+use pagemesh_agent::attach::{self, Holdings, Server, Serving};
 use pagemesh_agent::config::{Me, Objects};
 use pagemesh_agent::control::{Control, survey};
 use pagemesh_agent::http::{self, Readiness, Standing};
@@ -18,6 +18,7 @@ use pagemesh_agent::kept::{self, Kept, TakenUp};
 use pagemesh_agent::kubernetes::PodEvents;
 use pagemesh_agent::listen::candidates;
 use pagemesh_agent::metrics::{Before, Metrics};
+use pagemesh_agent::names::{Listeners, Names};
 use pagemesh_agent::observe::{self, Observation};
 use pagemesh_agent::peer::{Identity, Network};
 use pagemesh_agent::shard::{Event, monotonic_nanos};
@@ -185,20 +186,17 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        let server = Server::new(
-            listener,
-            device.into(),
-            Arc::clone(&control),
-            args.attachments,
-            holdings,
-            adopted,
-            volumes,
-        )?;
+        let names = Arc::new(Names::new(args.name.clone(), shown(incarnation), objects.clone()));
+        let name_server = Listeners::open(args.names, dirs.dir(), args.socket_mode).await?;
+        let names_at = name_server.address();
+        tasks.spawn(name_server.serve(Arc::clone(&names)));
+        let serving = Serving { control: Arc::clone(&control), names, holdings };
+        let server = Server::new(listener, device.into(), serving, args.attachments, adopted, volumes)?;
         let memory_dir = args.memory_dir.clone();
         let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
         agent.apply();
         agent.tasks.spawn(server.run());
-        if let Err(error) = agent.announce(args, dirs, pages) {
+        if let Err(error) = agent.announce(args, dirs, pages, names_at) {
             agent.end(Ending::ToBeTakenUp).await;
             return Err(error);
         }
@@ -208,13 +206,14 @@ impl Agent {
         Ok(agent)
     }
 
-    fn announce(&self, args: &RunArgs, dirs: &Dirs, pages: &Pages) -> Result<()> {
+    fn announce(&self, args: &RunArgs, dirs: &Dirs, pages: &Pages, names: SocketAddr) -> Result<()> {
         let info = Info {
             pid: std::process::id(),
             name: args.name.clone(),
             id: self.identity.me.0,
             listen: self.network.local_addr(),
             http: pages.address,
+            names,
             socket: dirs.socket(),
         };
         dirs.announce(&info).context("cannot write agent.json")?;

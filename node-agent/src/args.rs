@@ -55,7 +55,7 @@ pub(crate) struct RunArgs {
     /// Without Kubernetes: number of this agent, as in its Agent object.
     #[arg(long, required_unless_present = "kubernetes", value_parser = clap::value_parser!(u16).range(0..=1023))]
     id: Option<u16>,
-    /// Without Kubernetes: directory of Region and Agent objects (*.yaml, *.yml); changes are followed.
+    /// Without Kubernetes: directory of Region, Agent and MountTable objects (*.yaml, *.yml); changes are followed.
     #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
     objects: Option<PathBuf>,
     /// Follow the objects of the API server, and tell it of this agent: the one that the pod's service account or KUBECONFIG
@@ -86,7 +86,7 @@ pub(crate) struct RunArgs {
     /// The preload library that pods get with their volumes.
     #[arg(long, value_name = "PATH", default_value = LIBRARY)]
     pub(crate) library: PathBuf,
-    /// Runtime directory of this agent alone: agent.sock, and agent.json once it is up.
+    /// Runtime directory of this agent alone: agent.sock and names.sock, and agent.json once it is up.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// Directory of this agent alone, in a tmpfs, for the memory of regions.
@@ -102,6 +102,10 @@ pub(crate) struct RunArgs {
     /// Where to answer HTTP: /metrics, /healthz, /readyz, /status. It has no access control: keep it on loopback.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) http: SocketAddr,
+    /// Where to answer what paths stand for, by gRPC: pagemesh.v1.Directory. It has no access control: whoever reaches it learns the
+    /// names of all regions.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) names: SocketAddr,
     /// Threads that serve faults; all agents of a mesh need the same number [default: cores, at most 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) shards: Option<u16>,

@@ -161,8 +161,11 @@ mod tests {
             let agents =
                 [agent("a", 0, "p", true), agent("b", 1, "p", b_ready), agent("c", 2, "other", true)];
             let me_as_object = Me { name: "a".into(), id: AgentId(0) };
-            let (objects, refusals) =
-                accept(&Objects::default(), &of_api(regions.iter(), agents.iter()), &me_as_object);
+            let (objects, refusals) = accept(
+                &Objects::default(),
+                &of_api(regions.iter(), agents.iter(), std::iter::empty()),
+                &me_as_object,
+            );
             assert_eq!(refusals, []);
             hand_over(&objects, &me, "p")
         };

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use crate::kept::{self, CannotTakeUp, Kept};
-use crate::{memory, succession};
+use crate::{memory, names, succession};
 
 /// Name of the attach socket in the runtime directory.
 const SOCKET: &str = "agent.sock";
@@ -76,6 +76,8 @@ pub struct Info {
     pub listen: SocketAddr,
     /// Where it answers HTTP.
     pub http: SocketAddr,
+    /// Where it answers what paths stand for.
+    pub names: SocketAddr,
     /// Where programs attach.
     pub socket: PathBuf,
 }
@@ -224,7 +226,7 @@ impl Dirs {
     /// The agent has ended in good order: nobody need wait for a successor.
     pub fn end(&self) {
         // Most often they are there, and else they are in nobody's way.
-        for socket in [SOCKET, succession::SOCKET] {
+        for socket in [SOCKET, succession::SOCKET, names::SOCKET] {
             let _ = fs::remove_file(self.dir.join(socket));
         }
     }

@@ -69,7 +69,15 @@ fn the_announcement_is_whole_and_goes_with_the_agent() {
     let dirs = Dirs::take(&scratch.0, &scratch.0, None).unwrap();
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let (listen, http) = (address(1), address(2));
-    let info = Info { pid: 7, name: "node-0".into(), id: 3, listen, http, socket: "/run/a.sock".into() };
+    let info = Info {
+        pid: 7,
+        name: "node-0".into(),
+        id: 3,
+        listen,
+        http,
+        names: address(3),
+        socket: "/run/a.sock".into(),
+    };
     dirs.announce(&info).unwrap();
     assert_eq!(names(&scratch.0), ["agent.json"]);
     let read: serde_json::Value =
@@ -77,7 +85,7 @@ fn the_announcement_is_whole_and_goes_with_the_agent() {
     assert_eq!(
         read,
         serde_json::json!({
-            "pid": 7, "name": "node-0", "id": 3,
+            "pid": 7, "name": "node-0", "id": 3, "names": "127.0.0.1:3",
             "listen": "127.0.0.1:1", "http": "127.0.0.1:2", "socket": "/run/a.sock",
         })
     );

@@ -20,6 +20,7 @@ pub mod kubernetes;
 pub mod listen;
 pub mod memory;
 pub mod metrics;
+pub mod names;
 pub mod observe;
 mod pause;
 pub mod peer;

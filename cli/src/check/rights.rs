@@ -71,9 +71,10 @@ const fn harmful(right: Right) -> Right {
 }
 
 /// What it takes to use all of `pagemesh`.
-const YOURS: [Right; 7] = [
+const YOURS: [Right; 8] = [
     needed("list", OURS, "regions", Where::Everywhere, "see regions"),
     needed("create", OURS, "regions", Where::Everywhere, "create regions"),
+    needed("list", OURS, "mounttables", Where::Everywhere, "see what paths stand for"),
     needed("list", OURS, "agents", Where::Everywhere, "see which homes have confirmed"),
     needed("list", OURS, "agentpools", Where::Everywhere, "see pools"),
     needed("list", LEASES, "leases", Where::Install, "see who is alive"),
@@ -82,11 +83,13 @@ const YOURS: [Right; 7] = [
 ];
 
 /// What an agent does, and what nobody who has taken one over should be able to.
-const AGENTS: [Right; 15] = [
+const AGENTS: [Right; 17] = [
     needed("list", OURS, "regions", Where::Everywhere, "know the regions"),
     needed("watch", OURS, "regions", Where::Everywhere, "follow the regions"),
     needed("list", OURS, "agents", Where::Everywhere, "know their peers"),
     needed("watch", OURS, "agents", Where::Everywhere, "follow their peers"),
+    needed("list", OURS, "mounttables", Where::Everywhere, "know what paths stand for"),
+    needed("watch", OURS, "mounttables", Where::Everywhere, "follow what paths stand for"),
     // To apply an object that is not there yet takes the right to create it, too.
     needed("create", OURS, "agents", Where::Everywhere, "announce themselves"),
     needed("patch", OURS, "agents", Where::Everywhere, "announce themselves"),

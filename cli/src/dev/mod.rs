@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// A region; FIELD is a field of a Region's spec, NAME may be NAMESPACE/NAME [may be repeated]
     #[arg(long = "region", value_name = "NAME=SIZE[,FIELD=VALUE]...")]
     regions: Vec<String>,
-    /// A file of Regions in YAML [may be repeated]
+    /// A file of Regions and MountTables in YAML [may be repeated]
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Shards of each agent [default: its share of the cores, at least 1 and at most 4]

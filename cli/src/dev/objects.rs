@@ -1,13 +1,13 @@
 //! The objects of a mesh: what the user wants of Regions, and what the planner, which is us, adds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pagemesh_crds::{
-    Agent, AgentSpec, AgentStatus, FieldError, Object, Placement, Region, RegionStatus, ValidRegion,
-    parse_objects, quantity, validate,
+    Agent, AgentSpec, AgentStatus, FieldError, MountTable, NAMESPACE_DEFAULT, Object, Placement, Region,
+    RegionStatus, ValidRegion, parse_objects, quantity, validate, validate_mount_table,
 };
 
 use super::region_flag;
@@ -15,22 +15,36 @@ use crate::agent_api::AgentInfo;
 use crate::mesh;
 use crate::output::yaml;
 
-/// All Regions of a mesh, placed.
+/// All Regions of a mesh, placed, and its MountTables.
 #[derive(Debug)]
 pub(super) struct Objects {
     regions: Vec<(Region, ValidRegion)>,
+    /// By namespace and name.
+    tables: BTreeMap<(String, String), MountTable>,
 }
 
 impl Objects {
-    /// Reads the Regions that flags and files ask for, and places those that are not placed: every node is a home.
+    /// Reads what flags and files ask for, and places Regions that are not placed: every node is a home.
     pub(super) fn plan(nodes: u16, flags: &[String], files: &[PathBuf]) -> Result<Objects> {
         let homes: Vec<String> = (0..nodes).map(mesh::node_name).collect();
         let mut asked = Vec::new();
         for flag in flags {
             asked.push((format!("--region {}", flag.escape_debug()), region_flag::parse(flag)?));
         }
+        let mut tables = BTreeMap::new();
         for file in files {
-            asked.extend(read(file)?.into_iter().map(|region| (file.display().to_string(), region)));
+            let source = file.display().to_string();
+            let (regions, mount_tables) = read(file)?;
+            asked.extend(regions.into_iter().map(|region| (source.clone(), region)));
+            for table in mount_tables {
+                validate_mount_table(&table).map_err(|findings| refused(&source, &findings))?;
+                let namespace = table.metadata.namespace.as_deref().unwrap_or(NAMESPACE_DEFAULT);
+                let name = (namespace.to_owned(), table.metadata.name.clone().unwrap_or_default());
+                if let Some(twice) = tables.insert(name, table) {
+                    let described = Object::MountTable(twice).describe();
+                    bail!("{source}: there are two of {described}; name one otherwise");
+                }
+            }
         }
 
         let mut regions = Vec::new();
@@ -52,7 +66,7 @@ impl Objects {
             }
             regions.push((region, valid));
         }
-        Ok(Objects { regions })
+        Ok(Objects { regions, tables })
     }
 
     /// How many Regions there are.
@@ -60,13 +74,16 @@ impl Objects {
         self.regions.len()
     }
 
-    /// Writes the Regions, and an Agent for each of `agents`, for the agents to read.
+    /// Writes the Regions and MountTables, and an Agent for each of `agents`, for the agents to read.
     pub(super) fn write(&self, dir: &Path, agents: &[AgentInfo]) -> Result<()> {
         let objects: Vec<Agent> = agents.iter().map(agent).collect();
         put(dir, "agents.yaml", &serde_yaml::to_string_multiple(&objects)?)?;
         for (region, valid) in &self.regions {
             let name = format!("region-{}.{}.yaml", valid.namespace, valid.name);
             put(dir, &name, &yaml(region)?)?;
+        }
+        for ((namespace, name), table) in &self.tables {
+            put(dir, &format!("mount-table-{namespace}.{name}.yaml"), &yaml(table)?)?;
         }
         Ok(())
     }
@@ -106,20 +123,27 @@ fn put(dir: &Path, name: &str, text: &str) -> Result<()> {
         .with_context(|| format!("{} cannot be written", place.display()))
 }
 
-fn read(file: &Path) -> Result<Vec<Region>> {
+fn read(file: &Path) -> Result<(Vec<Region>, Vec<MountTable>)> {
     let shown = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
     let objects = parse_objects(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
-    let regions = objects.into_iter().map(|object| match object {
-        Object::Region(region) => Ok(region),
-        Object::Agent(_) => {
-            bail!("{shown}: has an Agent; leave it out, `pagemesh dev` makes the agents itself")
+    let (mut regions, mut tables) = (Vec::new(), Vec::new());
+    for object in objects {
+        match object {
+            Object::Region(region) => regions.push(region),
+            Object::MountTable(table) => tables.push(table),
+            Object::Agent(_) => {
+                bail!("{shown}: has an Agent; leave it out, `pagemesh dev` makes the agents itself")
+            }
+            Object::RegionClass(_) | Object::AgentPool(_) => {
+                bail!(
+                    "{shown}: has {}, which does nothing without Kubernetes; leave it out",
+                    object.describe()
+                )
+            }
         }
-        Object::RegionClass(_) | Object::MountTable(_) | Object::AgentPool(_) => {
-            bail!("{shown}: has {}, which does nothing without Kubernetes; leave it out", object.describe())
-        }
-    });
-    regions.collect()
+    }
+    Ok((regions, tables))
 }
 
 fn refused(source: &str, findings: &[FieldError]) -> anyhow::Error {

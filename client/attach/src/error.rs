@@ -60,7 +60,7 @@ impl fmt::Display for Error {
             ),
             Error::Name => f.write_str(
                 "a region is named NAME or NAMESPACE/NAME, each of at most 63 lower-case letters, digits and `-`, with no \
-                 `-` at either end",
+                 `-` at either end; or by a path that a MountTable binds, of names of letters, digits, `_`, `-` and `.`",
             ),
             Error::Unreachable(errno) => {
                 write!(f, "no agent answers at the socket ({errno}): start the agent, or correct PAGEMESH_SOCKET")

@@ -4,7 +4,7 @@
 //! | name | stands for |
 //! |---|---|
 //! | of `shm_open`, or a path in `/dev/shm` | region `NAME` or `NAMESPACE/NAME`, if the agent knows it, else libc's |
-//! | a path in `/pagemesh` | that region, or nothing |
+//! | a path in `/pagemesh` | that region, or the one that a MountTable binds the path to, or nothing |
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -72,7 +72,7 @@ pub(crate) unsafe fn of_path(path: *const c_char) -> Option<Meaning> {
     match ours {
         // The directory itself.
         Some(b"") => None,
-        Some(name) => Some(RegionName::new(name).map_or(Meaning::Nothing, Meaning::Surely)),
+        Some(name) => Some(RegionName::of_path(name).map_or(Meaning::Nothing, Meaning::Surely)),
         None => perhaps(shared?),
     }
 }

@@ -58,10 +58,12 @@ extern "C" fn child() {
 
 fn reattach(state: &mut State, slot: usize, inherited: Region) {
     let Region { name, file, header, descriptors, pins, position, .. } = inherited;
+    let own_name = inherited.own_name();
     // First, so that the new descriptors get their numbers.
     inherited.abandon();
-    match attach_waiting(state, slot, &name, header, file) {
+    match attach_waiting(state, slot, &own_name, header, file) {
         Ok(mut region) => {
+            region.name = name;
             region.descriptors = descriptors;
             region.pins = pins;
             region.position = position;

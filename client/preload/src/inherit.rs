@@ -72,6 +72,12 @@ fn region_of(entry: &CStr) -> Option<RegionName> {
     let mut link = [0_u8; 32];
     link.get_mut(..prefix.len())?.copy_from_slice(prefix);
     link.get_mut(prefix.len()..prefix.len() + entry.len())?.copy_from_slice(entry);
+    region_of_link(&link)
+}
+
+/// The same of a descriptor's path, which ends with NUL.
+pub(crate) fn region_of_link(link: &[u8]) -> Option<RegionName> {
+    CStr::from_bytes_until_nul(link).ok()?;
     let mut path = [0_u8; 1024];
     // SAFETY: the link's path ends with NUL; the kernel writes at most as many bytes as the buffer has.
     let length = unsafe {

@@ -1,6 +1,6 @@
 //! `libpagemesh_preload.so`: with it in `LD_PRELOAD`, unmodified programs reach regions through `shm_open`, `mmap` and
 //! their kin. `shm_open("/NAME")` and `open("/dev/shm/NAME")` open region NAME if the agent that `PAGEMESH_SOCKET` names has
-//! one, and so does `open("/pagemesh/NAME")`; whatever is not a region goes to libc untouched, and without
+//! one, and so does `open("/pagemesh/PATH")`; whatever is not a region goes to libc untouched, and without
 //! `PAGEMESH_SOCKET` everything does.
 //!
 //! | file | role |

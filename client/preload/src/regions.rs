@@ -9,6 +9,7 @@ use pagemesh_attach::socket::SocketPath;
 use pagemesh_attach::sys::Descriptor;
 use pagemesh_attach::{Error, RegionName};
 
+use crate::inherit::region_of_link;
 use crate::marks::{self, Mark};
 use crate::report::{Outcome, outcome};
 
@@ -90,6 +91,20 @@ impl Region {
     /// `fallocate` can reach memory past the protocol, nor a program without this library that inherits it. Of the program's
     /// flags only whether it is close-on-exec is left.
     pub(crate) fn descriptor(&self, flags: c_int) -> Outcome<Descriptor> {
+        let link = self.link();
+        let flags = libc::O_PATH | flags & libc::O_CLOEXEC;
+        // SAFETY: the path ends with NUL.
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, link.as_ptr(), flags, 0) };
+        outcome(fd).map(Descriptor::adopt)
+    }
+
+    /// Its own name, whatever path it was opened by: a path may lead elsewhere by now.
+    pub(crate) fn own_name(&self) -> RegionName {
+        region_of_link(&self.link()).unwrap_or(self.name)
+    }
+
+    /// The path of its file among those that this process has open, and NUL.
+    fn link(&self) -> [u8; 26] {
         let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
         let mut number = self.attachment.file().raw();
         let prefix = b"/proc/self/fd/".len();
@@ -98,10 +113,7 @@ impl Region {
             link[at] = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        let flags = libc::O_PATH | flags & libc::O_CLOEXEC;
-        // SAFETY: the path ends with NUL.
-        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, link.as_ptr(), flags, 0) };
-        outcome(fd).map(Descriptor::adopt)
+        link
     }
 }
 

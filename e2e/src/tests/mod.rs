@@ -7,6 +7,7 @@ mod command_line;
 mod deletion;
 mod examples;
 mod injection;
+mod names;
 mod operator;
 mod permissions;
 mod placement;
@@ -50,6 +51,7 @@ pub(crate) fn side_by_side() -> Vec<Test> {
         test!(injection::the_admission_policy_and_inject_do_the_same),
         test!(sharing::unmodified_programs_on_two_nodes_share_a_region),
         test!(sharing::a_region_grows),
+        test!(names::a_mount_table_leads_to_regions_of_two_namespaces),
         test!(sharing::coherence_is_switched_under_load),
         test!(attaching::a_pod_waits_for_its_region_and_starts_by_itself),
         test!(attaching::who_asks_to_read_only_cannot_write),

@@ -44,7 +44,7 @@ impl From<PacketError> for End {
 impl From<Denied> for End {
     fn from(denied: Denied) -> End {
         let reason = match denied {
-            Denied::Unknown(_) => Reason::UnknownRegion,
+            Denied::Unknown(_) | Denied::LeadsNowhere(_) => Reason::UnknownRegion,
             Denied::NotInVolume(_) => return End::NotInVolume(denied.to_string()),
             Denied::Forbidden { .. } | Denied::Lost(_) => Reason::Forbidden,
             Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::control::Control;
+use crate::names::Names;
 use crate::volume::Volumes;
 
 use adopted::Parked;
@@ -46,10 +47,22 @@ pub const ATTACHMENTS_MAX: usize = 1024;
 /// How long to leave new connections alone when this process has no descriptors left for them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What programs are served from.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// The regions, and who is attached.
+    pub control: Arc<Control>,
+    /// What programs mean by paths.
+    pub names: Arc<Names>,
+    /// What keepers hold.
+    pub holdings: Arc<Holdings>,
+}
+
 /// What every connection needs.
 #[derive(Debug)]
 pub(crate) struct Shared {
     control: Arc<Control>,
+    names: Arc<Names>,
     /// `/dev/userfaultfd`: programs make theirs from it, though they could not open it themselves.
     device: OwnedFd,
     attachments_max: usize,
@@ -76,15 +89,15 @@ impl Server {
     pub fn new(
         listener: OwnedFd,
         device: OwnedFd,
-        control: Arc<Control>,
+        serving: Serving,
         attachments_max: usize,
-        holdings: Arc<Holdings>,
         adopted: Vec<Adopted>,
         volumes: Volumes,
     ) -> io::Result<Server> {
         let listener = socket::watch(listener, Interest::READABLE)?;
         let parked = Parked::default();
-        let shared = Arc::new(Shared { control, device, attachments_max, parked, holdings });
+        let Serving { control, names, holdings } = serving;
+        let shared = Arc::new(Shared { control, names, device, attachments_max, parked, holdings });
         Ok(Server { listener, shared, adopted, volumes })
     }
 

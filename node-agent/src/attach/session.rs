@@ -21,6 +21,7 @@ use super::rest::Rest;
 use super::socket::{Connection, PeerCredentials, Received};
 use crate::control::{Admission, Attached, Denied, GivenUp, Who};
 use crate::kept::{KeptAttachment, Process};
+use crate::names::{Meant, NoName};
 use crate::shard::{Command, Counts};
 use crate::uffd::Uffd;
 use crate::volume::{ByVolume, Volume};
@@ -194,7 +195,12 @@ async fn handshake<'a>(
         }
     };
     let client = Client { knows_read_only, ..client };
-    let admission = shared.control.admit(&name, client.who())?;
+    let who = client.who();
+    let admission = match shared.names.meant(&name, client.volume).await {
+        Ok(Meant::Name) => shared.control.admit(&name, who)?,
+        Ok(Meant::Bound { region, read_only }) => shared.control.admit_bound(&region, read_only, who)?,
+        Err(NoName(reason)) => return Err(Denied::LeadsNowhere(reason).into()),
+    };
     let span = info_span!("attach", region = admission.name, pid = client.credentials.pid);
     if let Some(traceparent) = &admission.traceparent {
         continue_from(&span, traceparent);

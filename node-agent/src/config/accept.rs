@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use pagemesh_crds::{FieldError, Object, ValidAgent, ValidRegion, validate, validate_agent};
+use pagemesh_crds::{
+    FieldError, Object, ValidAgent, ValidRegion, validate, validate_agent, validate_mount_table,
+};
+use pagemesh_names::Table;
 use pagemesh_protocol::RegionId;
 
 use super::follow::{check_agent, check_region};
@@ -45,6 +48,7 @@ impl fmt::Display for Refusal {
 enum Valid {
     Region(ValidRegion),
     Agent(ValidAgent),
+    Table(Table),
 }
 
 impl Valid {
@@ -52,6 +56,7 @@ impl Valid {
         match self {
             Valid::Region(region) => format!("Region {}/{}", region.namespace, region.name),
             Valid::Agent(agent) => format!("Agent {}", agent.name),
+            Valid::Table(table) => format!("MountTable {}/{}", table.namespace, table.name),
         }
     }
 }
@@ -63,6 +68,7 @@ pub fn accept(last: &Objects, sources: &Sources, me: &Me) -> (Objects, Vec<Refus
     let mut next = last.clone();
     next.regions.values_mut().for_each(|declared| declared.present = false);
     next.agents.values_mut().for_each(|declared| declared.present = false);
+    next.tables.clear();
     next.names.clear();
 
     let mut refusals = Vec::new();
@@ -82,6 +88,7 @@ pub fn accept(last: &Objects, sources: &Sources, me: &Me) -> (Objects, Vec<Refus
             Ok(mut own) => {
                 next.regions.append(&mut own.regions);
                 next.agents.append(&mut own.agents);
+                next.tables.append(&mut own.tables);
                 next.names.append(&mut own.names);
             }
             Err(refusal) => {
@@ -97,7 +104,7 @@ pub fn accept(last: &Objects, sources: &Sources, me: &Me) -> (Objects, Vec<Refus
 
 /// Drops what is gone and cannot come back: what has a uid. Anything else may be declared again as the same.
 fn forget(next: &mut Objects) {
-    let Objects { regions, agents, names: _, dropped } = next;
+    let Objects { regions, agents, tables: _, tables_missing: _, names: _, dropped } = next;
     regions.retain(|id, declared| {
         let gone = !declared.present && declared.object.uid.is_some();
         if gone {
@@ -117,6 +124,10 @@ fn is_from(last: &Objects, object: &Valid, source: &str) -> bool {
         Valid::Agent(agent) => {
             let declared = last.agents.get(&agent.name);
             declared.is_some_and(|declared| declared.present && declared.source == source)
+        }
+        Valid::Table(table) => {
+            let declared = last.tables.get(&(table.namespace.clone(), table.name.clone()));
+            declared.is_some_and(|declared| declared.source == source)
         }
     }
 }
@@ -151,6 +162,10 @@ fn insert(objects: &mut Objects, object: Valid, source: &str) {
         Valid::Agent(object) => {
             objects.agents.insert(object.name.clone(), Declared { object, source, present: true });
         }
+        Valid::Table(object) => {
+            let name = (object.namespace.clone(), object.name.clone());
+            objects.tables.insert(name, Declared { object, source, present: true });
+        }
     }
 }
 
@@ -169,9 +184,10 @@ fn check_alone(name: &str, source: &Source, last: &Objects, me: &Me) -> Result<V
                 .and_then(|agent| check_agent(agent, last, me))
                 .map(|v| Some(Valid::Agent(v))),
             // Right or refused, but for Kubernetes alone.
-            Object::RegionClass(_) | Object::MountTable(_) | Object::AgentPool(_) => {
-                object.check().map(|()| None)
+            Object::MountTable(table) => {
+                validate_mount_table(table).map(|()| Some(Valid::Table(Table::from(table))))
             }
+            Object::RegionClass(_) | Object::AgentPool(_) => object.check().map(|()| None),
         };
         result.map_err(|errors| wrong(name, object.describe(), errors))
     };
@@ -219,6 +235,10 @@ fn conflict(next: &Objects, object: &Valid) -> Option<(&'static str, String)> {
                 format!("{} is the id of agent {} already: choose another", agent.id, other.object.name);
             Some(("spec.id", why))
         }
+        Valid::Table(table) => {
+            let other = next.tables.get(&(table.namespace.clone(), table.name.clone()))?;
+            Some(("metadata.name", declared_twice(&other.source)))
+        }
     }
 }
 
@@ -237,7 +257,9 @@ fn keep(next: &mut Objects, last: &Objects, sources: &Sources, refused: impl Fn(
     });
     let agents = last.agents.values().filter(|declared| declared.present && refused(&declared.source));
     let agents = agents.map(|declared| (Valid::Agent(declared.object.clone()), &declared.source));
-    for (object, source) in regions.chain(agents) {
+    let tables = last.tables.values().filter(|declared| refused(&declared.source));
+    let tables = tables.map(|declared| (Valid::Table(declared.object.clone()), &declared.source));
+    for (object, source) in regions.chain(agents).chain(tables) {
         if conflict(next, &object).is_none() {
             insert(next, object, source);
         }

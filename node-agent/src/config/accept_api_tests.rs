@@ -16,7 +16,7 @@ fn follow_api(states: &[&[Region]]) -> (Objects, Vec<String>) {
     let mut objects = Objects::default();
     let mut refusals = Vec::new();
     for state in states {
-        let sources = of_api(state.iter(), agents.iter().chain([&waiting]));
+        let sources = of_api(state.iter(), agents.iter().chain([&waiting]), std::iter::empty());
         (objects, refusals) = accept(&objects, &sources, &me());
     }
     (objects, refusals.iter().map(ToString::to_string).collect())

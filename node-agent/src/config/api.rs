@@ -15,7 +15,8 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use pagemesh_crds::{
-    ANNOTATION_TRACEPARENT, Agent, AgentEnding, AgentStatus, CONDITION_READY, Region, RegionStatus,
+    ANNOTATION_TRACEPARENT, Agent, AgentEnding, AgentStatus, CONDITION_READY, MountTable, Region,
+    RegionStatus,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -56,13 +57,18 @@ pub struct OwnAgent {
 pub struct Api {
     regions: Kind<Region>,
     agents: Kind<Agent>,
+    tables: Kind<MountTable>,
 }
 
 impl Api {
     /// Begins to watch.
     #[must_use]
     pub fn start(client: Client) -> Api {
-        Api { regions: Kind::start(client.clone(), lean_region), agents: Kind::start(client, lean_agent) }
+        Api {
+            regions: Kind::start(client.clone(), lean_region),
+            agents: Kind::start(client.clone(), lean_agent),
+            tables: Kind::start(client, lean_table),
+        }
     }
 
     /// Awaits the next change of what is known.
@@ -71,11 +77,18 @@ impl Api {
             let changed = tokio::select! {
                 changed = self.regions.next() => changed,
                 changed = self.agents.next() => changed,
+                changed = self.tables.next() => changed || self.tables.away,
             };
-            if changed && self.regions.listed && self.agents.listed {
+            if changed && self.is_known() {
                 return;
             }
         }
+    }
+
+    /// Whether all has been told once. An agent that may not watch MountTables serves regions all the same, but one that has just
+    /// not been told them yet would take paths for regions' own names.
+    fn is_known(&self) -> bool {
+        self.regions.listed && self.agents.listed && (self.tables.listed || self.tables.away)
     }
 
     /// This agent's own object.
@@ -112,7 +125,7 @@ impl Api {
     /// object until then.
     pub async fn wait_for_id(&mut self, name: &str, own: &watch::Sender<OwnAgent>) -> u16 {
         loop {
-            if let Some(id) = self.own(name).id.filter(|_| self.regions.listed && self.agents.listed) {
+            if let Some(id) = self.own(name).id.filter(|_| self.is_known()) {
                 return id;
             }
             self.changed().await;
@@ -121,9 +134,10 @@ impl Api {
     }
 
     fn sources(&self) -> Sources {
-        let mut sources = of_api(self.regions.good(), self.agents.good());
+        let mut sources = of_api(self.regions.good(), self.agents.good(), self.tables.good());
         sources.extend(self.regions.bad("Region"));
         sources.extend(self.agents.bad("Agent"));
+        sources.extend(self.tables.bad("MountTable"));
         sources
     }
 
@@ -131,7 +145,7 @@ impl Api {
     #[must_use]
     pub fn in_force(&self, me: Me) -> InForce {
         let mut in_force = InForce::new(me);
-        in_force.take(&self.sources());
+        in_force.take_known(&self.sources(), self.tables.listed);
         in_force
     }
 
@@ -154,7 +168,7 @@ impl Api {
                 }
             }
             self.tell_own(&name, &own);
-            if in_force.take(&self.sources()) {
+            if in_force.take_known(&self.sources(), self.tables.listed) {
                 publish.send_replace(in_force.objects());
             }
         }
@@ -328,6 +342,17 @@ fn lean_agent(agent: Agent) -> Agent {
     let AgentStatus { address, incarnation, conditions, .. } = agent.status.unwrap_or_default();
     let status = AgentStatus { address, incarnation, conditions, ..AgentStatus::default() };
     Agent { metadata, spec: agent.spec, status: Some(status) }
+}
+
+fn lean_table(table: MountTable) -> MountTable {
+    let metadata = ObjectMeta {
+        name: table.metadata.name,
+        namespace: table.metadata.namespace,
+        generation: table.metadata.generation,
+        creation_timestamp: table.metadata.creation_timestamp,
+        ..ObjectMeta::default()
+    };
+    MountTable { metadata, spec: table.spec }
 }
 
 /// How long to wait between tries: twice as long each time, up to a bound, and some of it by chance, so that the agents

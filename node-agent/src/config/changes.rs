@@ -10,7 +10,7 @@ use super::{Declared, Objects};
 /// One difference between two states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// `Region` or `Agent`.
+    /// `Region`, `Agent` or `MountTable`.
     pub kind: &'static str,
     /// Its name, with the namespace if it has one.
     pub name: String,
@@ -55,7 +55,12 @@ pub fn changes(old: &Objects, new: &Objects) -> Vec<Change> {
         name: name.clone(),
         what,
     });
-    let mut changes: Vec<_> = regions.chain(agents).collect();
+    let tables = differences(&old.tables, &new.tables).map(|((namespace, name), _, what)| Change {
+        kind: "MountTable",
+        name: format!("{namespace}/{name}"),
+        what,
+    });
+    let mut changes: Vec<_> = regions.chain(agents).chain(tables).collect();
     changes.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     changes
 }

@@ -28,6 +28,17 @@ impl InForce {
         Arc::clone(&self.objects)
     }
 
+    /// Takes all that is declared now, where MountTables come later than the rest; whether anything is in force then that was not.
+    pub fn take_known(&mut self, sources: &Sources, tables_known: bool) -> bool {
+        let changed = self.take(sources);
+        let missing = !tables_known;
+        if self.objects.tables_missing == missing {
+            return changed;
+        }
+        Arc::make_mut(&mut self.objects).tables_missing = missing;
+        true
+    }
+
     /// Takes all that is declared now; whether anything is in force then that was not.
     pub fn take(&mut self, sources: &Sources) -> bool {
         let (next, refusals) = accept(&self.objects, sources, &self.me);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use pagemesh_crds::{Home, ValidAgent, ValidRegion};
+use pagemesh_names::{Table, Tree};
 use pagemesh_protocol::{AgentId, Placement, RegionId};
 
 /// An object and where it came from.
@@ -25,6 +26,10 @@ pub struct Objects {
     pub regions: BTreeMap<RegionId, Declared<ValidRegion>>,
     /// Agents by name.
     pub agents: BTreeMap<String, Declared<ValidAgent>>,
+    /// MountTables by namespace and name. They are what they are declared to be now: nobody remembers others.
+    pub tables: BTreeMap<(String, String), Declared<Table>>,
+    /// All MountTables that there are may not be known yet: the API server has not told them.
+    pub tables_missing: bool,
     /// The regions that are declared now, by namespace and name.
     pub(super) names: BTreeMap<(String, String), RegionId>,
     /// Regions with a uid that are gone for good. Eight bytes each, as long as the agent lives.
@@ -101,6 +106,13 @@ impl Objects {
     /// Regions that are declared now.
     pub fn regions(&self) -> impl Iterator<Item = (RegionId, &ValidRegion)> {
         self.regions.iter().filter(|(_, declared)| declared.present).map(|(id, d)| (*id, &d.object))
+    }
+
+    /// The tree of names that these make.
+    #[must_use]
+    pub fn names(&self) -> Tree {
+        let tables = self.tables.values().map(|declared| declared.object.clone());
+        Tree::new(tables, self.regions().map(|(_, region)| region.into()), !self.tables_missing)
     }
 
     /// Agents that are declared now.

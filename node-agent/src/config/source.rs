@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kube::api::ObjectMeta;
-use pagemesh_crds::{Agent, Object, ParseError, Region, parse_objects};
+use pagemesh_crds::{Agent, MountTable, Object, ParseError, Region, parse_objects};
 
 use super::{Files, Text};
 
@@ -91,6 +91,7 @@ pub fn of_files(files: &Files) -> Sources {
 pub fn of_api<'a>(
     regions: impl Iterator<Item = &'a Region>,
     agents: impl Iterator<Item = &'a Agent>,
+    tables: impl Iterator<Item = &'a MountTable>,
 ) -> Sources {
     let regions = regions.map(|region| {
         let epoch = region.status.as_ref().and_then(|status| Some(status.placement.as_ref()?.epoch));
@@ -106,7 +107,14 @@ pub fn of_api<'a>(
         let name = format!("Agent {}", agent.metadata.name.as_deref().unwrap_or_default());
         (name, Source { objects: Ok(vec![Object::Agent(agent.clone())]), version })
     });
-    regions.chain(agents).collect()
+    let tables = tables.map(|table| {
+        let metadata = &table.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = format!("MountTable {namespace}/{}", metadata.name.as_deref().unwrap_or_default());
+        let version = hash(&metadata.generation);
+        (name, Source { objects: Ok(vec![Object::MountTable(table.clone())]), version })
+    });
+    regions.chain(agents).chain(tables).collect()
 }
 
 fn hash(value: &impl Hash) -> u64 {

@@ -28,6 +28,20 @@ pub struct Admission {
     pub read_only: bool,
 }
 
+/// What somebody asks to be attached to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked<'a> {
+    /// `NAME` or `NAMESPACE/NAME`.
+    Name(&'a str),
+    /// What a MountTable has bound the name to.
+    Bound {
+        /// `namespace/name`.
+        region: &'a str,
+        /// The mount is for reading.
+        read_only: bool,
+    },
+}
+
 /// Who asks to be attached.
 #[derive(Clone, Copy, Debug)]
 pub enum Who<'a> {
@@ -39,7 +53,17 @@ pub enum Who<'a> {
 
 impl Who<'_> {
     /// The full name of the region that is meant, and whether to read it only.
-    pub(super) fn names(&self, name: &str) -> Result<(String, bool), Denied> {
+    pub(super) fn names(&self, asked: Asked<'_>) -> Result<(String, bool), Denied> {
+        let name = match asked {
+            Asked::Name(name) => name,
+            // The region need not be named by the volume, for what is mounted may change; its access holds all the same.
+            Asked::Bound { region, read_only } => {
+                let less =
+                    |volume: &Volume| access::named(volume, region).is_some_and(|named| named.read_only);
+                let less = matches!(self, Who::OfVolume(volume) if less(volume));
+                return Ok((region.to_owned(), read_only || less));
+            }
+        };
         match self {
             Who::OfTheNode if name.contains('/') => Ok((name.to_owned(), false)),
             Who::OfTheNode => Ok((format!("{NAMESPACE_DEFAULT}/{name}"), false)),
@@ -52,7 +76,7 @@ impl Who<'_> {
 
     /// Whether it may only read; an error if not even that.
     pub(super) fn may_only_read(&self, name: &str, region: &ValidRegion, asks: bool) -> Result<bool, Denied> {
-        let Who::OfVolume(volume) = self else { return Ok(false) };
+        let Who::OfVolume(volume) = self else { return Ok(asks) };
         match access::granted(&region.access, &volume.pod, asks) {
             Some(mode) => Ok(mode == AccessMode::ReadOnly),
             None => {
@@ -72,6 +96,9 @@ pub enum Denied {
     /// The pod has a volume, which does not name it.
     #[error("this pod's volume does not name region {0}: add it to the regions that the pod asks for")]
     NotInVolume(String),
+    /// A MountTable binds the path, but to nothing.
+    #[error("{0}")]
+    LeadsNowhere(String),
     /// The pod may not.
     #[error(
         "service account {account} may not attach to region {name}: allow it in spec.access of the Region"

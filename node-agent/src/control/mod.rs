@@ -32,6 +32,7 @@ use crate::kubernetes::{ACCESS_REVOKED, PodEvents};
 use crate::shard::{AttachmentId, Command, ShardHandle, monotonic_nanos};
 use crate::volume::PodIdentity;
 
+use admission::Asked;
 use attachments::{Attachments, Revoked};
 use reach::Reach;
 use regions::Regions;
@@ -210,12 +211,25 @@ impl Control {
     ///
     /// Why no program can be attached to it.
     pub fn admit(&self, name: &str, who: Who<'_>) -> Result<Admission, Denied> {
+        self.admit_asked(Asked::Name(name), who)
+    }
+
+    /// The same of what a MountTable has bound a name to: `namespace/name`, perhaps for reading.
+    ///
+    /// # Errors
+    ///
+    /// Why no program can be attached to it.
+    pub fn admit_bound(&self, region: &str, read_only: bool, who: Who<'_>) -> Result<Admission, Denied> {
+        self.admit_asked(Asked::Bound { region, read_only }, who)
+    }
+
+    fn admit_asked(&self, asked: Asked<'_>, who: Who<'_>) -> Result<Admission, Denied> {
         let mut state = self.lock();
         let state = &mut *state;
         if state.stopping {
             return Err(Denied::Stopping);
         }
-        state.regions.admit(name, who, &state.objects, &state.reach, &self.shards)
+        state.regions.admit(asked, who, &state.objects, &state.reach, &self.shards)
     }
 
     /// Tells a pod, by an Event, why its program gets nothing.

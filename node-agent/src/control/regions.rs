@@ -12,7 +12,7 @@ use pagemesh_protocol::{Coherence, Placement, RegionConfig, RegionId};
 use pagemesh_telemetry::continue_from;
 use tracing::{Span, debug, error, info, info_span, warn};
 
-use super::admission::{Admission, Denied, Who};
+use super::admission::{Admission, Asked, Denied, Who};
 use super::reach::Reach;
 use crate::config::{Life, Objects, Part, Unplaced};
 use crate::kept::{Kept, KeptRegion, ShardsView};
@@ -143,13 +143,13 @@ impl Regions {
 
     pub(super) fn admit(
         &mut self,
-        name: &str,
+        asked: Asked<'_>,
         who: Who<'_>,
         objects: &Objects,
         reach: &Reach,
         shards: &[ShardHandle],
     ) -> Result<Admission, Denied> {
-        let Admissible { id, full, region, part, read_only } = self.admissible(name, who, objects, reach)?;
+        let Admissible { id, full, region, part, read_only } = self.admissible(asked, who, objects, reach)?;
         match self.open(id, region, part, shards) {
             Ok(file) => {
                 if let Some(open) = self.open.get_mut(&id) {

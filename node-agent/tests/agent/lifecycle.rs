@@ -16,7 +16,11 @@ fn an_agent_says_where_it_is_and_leaves_nothing_behind() {
         assert_eq!(agent.info()["name"], "node-0");
         assert_eq!(agent.info()["id"], 0);
         assert_eq!(agent.info()["socket"], agent.socket().to_str().unwrap());
-        assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock", "successor.sock"]);
+        // The door for a successor opens last.
+        while !agent.run_dir().join("successor.sock").exists() {
+            std::thread::yield_now();
+        }
+        assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock", "names.sock", "successor.sock"]);
         assert_eq!(
             names(&agent.memory_dir()),
             ["region-default.table", "region-default.table.asides", "state"]
@@ -84,7 +88,7 @@ fn an_agent_that_was_killed_is_replaced() {
     let mut agent = Agent::start("killed");
     agent.signal(Signal::SIGKILL);
     assert!(!agent.stop().success());
-    assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock", "successor.sock"]);
+    assert_eq!(names(&agent.run_dir()), ["agent.json", "agent.sock", "names.sock", "successor.sock"]);
     // What is of no region that it had open goes.
     std::fs::write(agent.memory_dir().join("region-default.old"), "x").unwrap();
     let scratch = std::mem::replace(&mut agent.scratch, Scratch::new("killed-unused"));

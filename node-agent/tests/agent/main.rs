@@ -6,5 +6,6 @@ mod helper;
 mod hostile;
 mod lifecycle;
 mod memory;
+mod names;
 mod process;
 mod programs;

@@ -60,6 +60,34 @@ fn what_is_refused_is_said_to_the_program_and_to_the_pods_people() {
 }
 
 #[test]
+fn paths_that_a_mount_table_binds_lead_to_its_regions() {
+    let mut mesh = Mesh::start();
+    mesh.allow("access: [{serviceAccount: writer}, {serviceAccount: reader, mode: ReadOnly}]");
+    let node = &mut mesh.nodes[1];
+    for (service_account, regions, name, answer) in [
+        ("writer", "other/weights", "data/now", "attached"),
+        ("writer", "other/weights", "data/fixed", "attached to read"),
+        ("writer", "team/table:ro", "data/now", "attached to read"),
+        ("reader", "other/weights", "data/now", "attached to read"),
+        ("stranger", "team/table", "data/now", "refused 7 service account team/stranger may not attach"),
+        (
+            "writer",
+            "team/table",
+            "data/gone",
+            "refused 1 data/gone is mounted on region team/gone, which is not",
+        ),
+        ("writer", "team/table", "data/none", "refused 1 this pod's volume does not name region data/none"),
+        ("writer", "team/table", "data", "refused 1 `data` is a context, and no region"),
+        ("writer", "team/table", "far/x", "refused 1 name server 127.0.0.1:1 does not answer"),
+        ("writer", "team/table", "/team/data/now", "refused 1 this pod's volume does not name region /team"),
+    ] {
+        let socket = node.volume(service_account, &[regions]);
+        let said = Program::start(&socket).ask(&format!("attach {name}"));
+        assert!(said.starts_with(answer), "{service_account} {name}: {said}");
+    }
+}
+
+#[test]
 fn a_volume_that_is_gone_takes_its_programs_connections() {
     let mesh = Mesh::start();
     let node = &mesh.nodes[0];

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use pagemesh_agent::attach::{self, Holdings, Server};
+use pagemesh_agent::attach::{self, Holdings, Server, Serving};
 use pagemesh_agent::config::{Files, Me, Objects, accept, of_files};
 use pagemesh_agent::control::Control;
 use pagemesh_agent::journal::Journal;
 use pagemesh_agent::kept::{self, Kept, TakenUp};
 use pagemesh_agent::kubernetes::{PodEvent, PodEvents};
 use pagemesh_agent::metrics::Metrics;
+use pagemesh_agent::names::Names;
 use pagemesh_agent::peer::{Identity, Network};
 use pagemesh_agent::shard::{self, Event, Setup, Shard};
 use pagemesh_agent::uffd::DEVICE;
@@ -48,6 +49,7 @@ pub(crate) struct Node {
     id: u16,
     dir: PathBuf,
     volumes: watch::Sender<OpenVolumes>,
+    objects: watch::Sender<Arc<Objects>>,
     running: Option<Running>,
 }
 
@@ -55,7 +57,8 @@ impl Node {
     fn start(dir: &Path, id: u16) -> Node {
         let dir = dir.join(format!("node-{id}"));
         fs::create_dir_all(dir.join("memory")).unwrap();
-        let mut node = Node { id, dir, volumes: watch::channel(OpenVolumes::default()).0, running: None };
+        let (volumes, objects) = (watch::Sender::new(OpenVolumes::default()), watch::Sender::default());
+        let mut node = Node { id, dir, volumes, objects, running: None };
         node.run();
         node
     }
@@ -104,10 +107,9 @@ impl Node {
         let device = fs::File::open(DEVICE).unwrap().into();
         let listener = attach::listen(&self.dir.join("agent.sock"), 0o600).unwrap();
         let volumes = self.volumes.subscribe();
-        let control_of_server = Arc::clone(&control);
-        let server =
-            Server::new(listener, device, control_of_server, ATTACHMENTS_MAX, holdings, adopted, volumes)
-                .unwrap();
+        let names = Arc::new(Names::new(control.me().name.clone(), "7".into(), self.objects.subscribe()));
+        let serving = Serving { control: Arc::clone(&control), names, holdings };
+        let server = Server::new(listener, device, serving, ATTACHMENTS_MAX, adopted, volumes).unwrap();
         drop(entered);
         runtime.spawn(server.run());
         runtime.spawn(look_after(events, Arc::clone(&control), Arc::clone(&network)));
@@ -236,13 +238,21 @@ impl Mesh {
             "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: table, namespace: team}}\n\
              spec: {{size: 1Mi, {access}}}\nstatus: {{placement: {{epoch: 1, homes: [{{agent: node-0}}]}}}}\n"
         ));
+        text.push_str(
+            "---\napiVersion: pagemesh.io/v1alpha1\nkind: MountTable\nmetadata: {name: main, namespace: team}\n\
+             spec:\n  default: true\n  mounts:\n  - {path: data/now, region: table}\n  \
+             - {path: data/fixed, region: table, readOnly: true}\n  - {path: data/gone, region: gone}\n  \
+             contexts: [{path: far, delegate: {context: x, to: '127.0.0.1:1'}}]\n",
+        );
         let files = Files::from([("mesh.yaml".to_owned(), Ok(text))]);
         for node in &self.nodes {
             let control = node.control();
             let (objects, refusals) = accept(&Objects::default(), &of_files(&files), control.me());
             assert_eq!(refusals, []);
             let peers = objects.peers(AgentId(node.id));
-            control.apply(Arc::new(objects));
+            let objects = Arc::new(objects);
+            control.apply(Arc::clone(&objects));
+            node.objects.send_replace(objects);
             let entered = node.running().runtime.enter();
             node.running().network.set_peers(peers);
             drop(entered);

@@ -18,6 +18,8 @@ const AGENT_ROLE: &str = "pagemesh-agent";
 pub(crate) const PEER_PORT: i32 = 7400;
 /// Where agents answer HTTP.
 pub(crate) const HTTP_PORT: i32 = 7480;
+/// Where agents answer what paths stand for.
+pub(crate) const NAMES_PORT: i32 = 7410;
 
 /// Name of everything that belongs to a pool.
 pub(crate) fn name(pool: &str) -> String {
@@ -101,7 +103,7 @@ fn service(pool: &str) -> ServiceSpec {
         cluster_ip: Some("None".into()),
         publish_not_ready_addresses: Some(true),
         selector: Some(selector(pool)),
-        ports: Some(vec![port("peer", PEER_PORT), port("http", HTTP_PORT)]),
+        ports: Some(vec![port("peer", PEER_PORT), port("http", HTTP_PORT), port("names", NAMES_PORT)]),
         ..ServiceSpec::default()
     }
 }

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use pagemesh_crds::{AgentPool, AgentPoolSpec, CSI_DRIVER, LogLevel, UpdateStrategy, UpdateType, quantity};
 
-use super::children::{self, HTTP_PORT, PEER_PORT};
+use super::children::{self, HTTP_PORT, NAMES_PORT, PEER_PORT};
 use super::snapshot::AgentsRun;
 
 /// Where agents keep their socket and their memory, on the node and in their container.
@@ -161,7 +161,7 @@ fn container(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Result<Conta
         image: Some(image.clone()),
         args: Some(args(run, pool_name, pool)),
         env: Some(env(run)),
-        ports: Some(vec![port("peer", PEER_PORT), port("http", HTTP_PORT)]),
+        ports: Some(vec![port("peer", PEER_PORT), port("http", HTTP_PORT), port("names", NAMES_PORT)]),
         resources: Some(resources(pool)?),
         // Looks at nothing but the process itself, so that what is wrong elsewhere restarts nobody.
         liveness_probe: Some(probe("/healthz", 10, 6)),
@@ -241,6 +241,7 @@ fn args(run: &AgentsRun, pool_name: &str, pool: &AgentPool) -> Vec<String> {
         ("--listen", format!("[::]:{PEER_PORT}")),
         ("--advertise", "$(POD_IP)".to_owned()),
         ("--http", format!("[::]:{HTTP_PORT}")),
+        ("--names", format!("[::]:{NAMES_PORT}")),
         ("--dir", RUN_DIR.to_owned()),
         ("--memory-dir", format!("{RUN_DIR}/memory")),
         ("--memory", spec.memory.as_str().to_owned()),

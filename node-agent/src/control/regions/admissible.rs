@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pagemesh_crds::ValidRegion;
 use pagemesh_protocol::RegionId;
 
-use super::super::admission::{Admission, Denied, Who};
+use super::super::admission::{Admission, Asked, Denied, Who};
 use super::super::reach::Reach;
 use super::super::{Attached, access};
 use super::Regions;
@@ -34,7 +34,7 @@ impl Regions {
         objects: &Objects,
         reach: &Reach,
     ) -> Result<(), Denied> {
-        let Admissible { id, full, .. } = self.admissible(name, who, objects, reach)?;
+        let Admissible { id, full, .. } = self.admissible(Asked::Name(name), who, objects, reach)?;
         match self.failed.get(&id) {
             Some(reason) => Err(Denied::NotReady { name: full, reason: reason.clone() }),
             None => Ok(()),
@@ -43,12 +43,12 @@ impl Regions {
 
     pub(super) fn admissible<'a>(
         &self,
-        name: &str,
+        asked: Asked<'_>,
         who: Who<'_>,
         objects: &'a Objects,
         reach: &Reach,
     ) -> Result<Admissible<'a>, Denied> {
-        let (full, asks_to_read) = who.names(name)?;
+        let (full, asks_to_read) = who.names(asked)?;
         let found = full.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
         let Some((id, region)) = found else {
             return Err(Denied::Unknown(full));

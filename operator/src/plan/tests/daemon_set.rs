@@ -120,8 +120,8 @@ fn pods_are_what_agents_need() {
     assert_eq!(
         args.join(" "),
         "--kubernetes --name $(NODE_NAME) --namespace $(POD_NAMESPACE) --pod-name $(POD_NAME) --pool fast \
-         --listen [::]:7400 --advertise $(POD_IP) --http [::]:7480 --dir /run/pagemesh \
-         --memory-dir /run/pagemesh/memory --memory 1Gi --shards 3 --socket-mode 0600 --hand-over 60 --log debug \
+         --listen [::]:7400 --advertise $(POD_IP) --http [::]:7480 --names [::]:7410 \
+         --dir /run/pagemesh --memory-dir /run/pagemesh/memory --memory 1Gi --shards 3 --socket-mode 0600 --hand-over 60 --log debug \
          --log-format human --kubelet-dir /var/lib/kubelet"
     );
 }

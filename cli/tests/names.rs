@@ -1,0 +1,128 @@
+//! `pagemesh ls` and `pagemesh resolve` in a mesh on this machine, and programs that open what they show.
+//!
+//! Needs `pagemesh-agent` and the preload library beside `pagemesh`: `cargo build --workspace` makes them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const OBJECTS: &str = "\
+apiVersion: pagemesh.io/v1alpha1
+kind: MountTable
+metadata: {name: main}
+spec:
+  default: true
+  mounts:
+  - {path: models/now, region: t}
+  - {path: models/theirs, region: u, namespace: other}
+  - {path: models/gone, region: gone}
+  contexts:
+  - {path: other, namespace: other}
+---
+apiVersion: pagemesh.io/v1alpha1
+kind: MountTable
+metadata: {name: second}
+spec: {default: true}
+---
+apiVersion: pagemesh.io/v1alpha1
+kind: MountTable
+metadata: {name: main, namespace: other}
+spec:
+  default: true
+  mounts: [{path: deep/down, region: u}]
+  contexts: [{path: back, namespace: default}]
+";
+
+/// A place for a mesh that no other test uses.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Place {
+        let dir = std::env::temp_dir().join(format!("pagemesh-test-{}-{test}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).expect("a directory");
+        fs::write(dir.join("tables.yaml"), OBJECTS).expect("written");
+        Place(dir)
+    }
+
+    /// Runs a shell script in a mesh of two nodes.
+    fn script(&self, script: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pagemesh"));
+        command.env_remove("PAGEMESH_DIR").arg("dev").arg("--dir").arg(self.0.join("mesh"));
+        command.args(["--nodes", "2", "--region", "t=1Mi", "--region", "other/u=64Ki", "--file"]);
+        command.arg(self.0.join("tables.yaml")).args(["--", "sh", "-c", script]);
+        command.output().expect("pagemesh runs")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a script that ended with 0 has printed, and what was said on standard error.
+fn printed(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+#[test]
+fn what_paths_stand_for_is_shown() {
+    let place = Place::new("names-shown");
+    let (stdout, stderr) = printed(&place.script(
+        "pagemesh resolve models/now && pagemesh resolve --trace other/deep/down --node 1 && \
+         pagemesh resolve /other/u -o json && ! pagemesh resolve models/gone && ! pagemesh resolve ../x && \
+         ! pagemesh resolve other/back/t && pagemesh ls models && ! pagemesh ls -R && pagemesh ls / -o yaml",
+    ));
+    for expected in [
+        "default/t\n",
+        "/default/other/deep/down -> /other/deep/down\nother/u   epoch 1\n",
+        "\"region\": \"other/u\"",
+        "models/theirs   other/u",
+        "other/deep/down",
+        "path: /other",
+    ] {
+        assert!(stdout.contains(expected), "no {expected:?} in {stdout}\n{stderr}");
+    }
+    for expected in [
+        "models/gone is mounted on region default/gone, which is not declared",
+        "`../x` is not a path",
+        "the contexts lead in a circle, /default -> /other -> /default",
+        "a part is missing: other/back: ",
+        "MountTable default/second says that it is the default one, and main is already",
+    ] {
+        assert!(stderr.contains(expected), "no {expected:?} in {stderr}");
+    }
+}
+
+#[test]
+fn unmodified_programs_open_paths() {
+    let place = Place::new("names-opened");
+    let program = "
+import mmap, os
+with open('/pagemesh/models/now', 'r+b') as one, open('/pagemesh/t', 'r+b') as two:
+    first, second = mmap.mmap(one.fileno(), 4096), mmap.mmap(two.fileno(), 4096)
+    first[:5] = b'hello'
+    print(bytes(second[:5]).decode())
+    if os.fork() == 0:
+        second[:5] = b'child'
+        os._exit(0)
+    os.wait()
+    print(bytes(first[:5]).decode())
+try:
+    open('/pagemesh/models/gone')
+except FileNotFoundError:
+    print('nothing')
+";
+    fs::write(place.0.join("program.py"), program).expect("written");
+    let script = format!("pagemesh run --node 1 -- python3 {}", place.0.join("program.py").display());
+    let (stdout, stderr) = printed(&place.script(&script));
+    assert_eq!(stdout, "hello\nchild\nnothing\n", "{stderr}");
+    assert!(
+        stderr.contains("models/gone is mounted on region default/gone, which is not declared"),
+        "{stderr}"
+    );
+}

@@ -1,0 +1,131 @@
+//! Where the name server answers: a TCP address, and a Unix socket in the agent's directory for those of the node.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, Stream};
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::placed::Placed;
+use super::{Names, serve};
+use crate::listen::candidates;
+
+/// Name of the Unix socket in the agent's directory.
+pub const SOCKET: &str = "names.sock";
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 64;
+/// How long to leave new connections alone when this process has no descriptors left for them.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections at a time, on each of the two.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Why the agent cannot listen for those who ask for names.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotListen {
+    /// At the address.
+    #[error("cannot answer for names at {address}: {source}; choose another --names")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// In the directory.
+    #[error("cannot answer for names at {path}: {source}; choose another --dir")]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The two sockets, listening.
+#[derive(Debug)]
+pub struct Listeners {
+    tcp: TcpListener,
+    address: SocketAddr,
+    unix: UnixListener,
+}
+
+impl Listeners {
+    /// Listens at `address`, and in `dir` with permissions `mode`. The caller has the directory for itself: a socket that an agent
+    /// before has left there is replaced. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// One of them cannot be had.
+    pub async fn open(address: SocketAddr, dir: &Path, mode: u32) -> Result<Listeners, CannotListen> {
+        let at_address = |source| CannotListen::Address { address, source };
+        let tcp = TcpListener::bind(&*candidates(address)).await.map_err(at_address)?;
+        let address = tcp.local_addr().map_err(at_address)?;
+        let path = dir.join(SOCKET);
+        let unix = bind(&path, mode).map_err(|source| CannotListen::Socket { path, source })?;
+        Ok(Listeners { tcp, address, unix })
+    }
+
+    /// Where it answers over the network.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers, for as long as this is polled.
+    pub async fn serve(self, names: Arc<Names>) {
+        let Listeners { tcp, unix, .. } = self;
+        let tcp = incoming(tcp, |tcp: Arc<TcpListener>| async move { Ok(tcp.accept().await?.0) });
+        let unix = incoming(unix, |unix: Arc<UnixListener>| async move { Ok(unix.accept().await?.0) });
+        let (tcp, unix) = tokio::join!(
+            serve::server().add_service(serve::service(&names)).serve_with_incoming(tcp),
+            serve::server().add_service(serve::service(&names)).serve_with_incoming(unix),
+        );
+        for error in [tcp, unix].into_iter().filter_map(Result::err) {
+            warn!(%error, "the name server has ended");
+        }
+    }
+}
+
+/// Under another name first, so that there is one or the other at any time.
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(&new)?;
+    // Nobody can connect before `listen`, so the permissions are in force in time.
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+    let listener = socket.listen(BACKLOG)?;
+    fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+/// Connections as they come, and no more than there may be: those who come later wait.
+fn incoming<L, C, F>(listener: L, accept: impl Fn(Arc<L>) -> F) -> impl Stream<Item = io::Result<Placed<C>>>
+where
+    F: Future<Output = io::Result<C>>,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    stream::unfold((Arc::new(listener), places, accept), |(listener, places, accept)| async move {
+        let place = Arc::clone(&places).acquire_owned().await.ok()?;
+        let connection = loop {
+            match accept(Arc::clone(&listener)).await {
+                Ok(connection) => break connection,
+                // Without descriptors left, to try again at once would only burn the processor.
+                Err(error) => {
+                    warn!(%error, "cannot accept who asks for names; see RLIMIT_NOFILE in `pagemesh check`");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        Some((Ok(Placed::new(connection, place)), (listener, places, accept)))
+    })
+}

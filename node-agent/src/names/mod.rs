@@ -1,0 +1,92 @@
+//! This agent as a name server: gRPC `pagemesh.v1.Directory` for everybody, and what programs mean by the paths that they open.
+//!
+//! [`Names`] is what the agent knows, taken from the objects in force; `serve` answers from it, `listen` makes the sockets,
+//! `mount` says which region a program means. All of it is off the data path, and nothing here waits for another name server but
+//! within a deadline.
+
+mod listen;
+mod mount;
+mod placed;
+mod serve;
+
+pub use listen::{CannotListen, Listeners, SOCKET};
+pub use mount::{Meant, NoName};
+pub use serve::{ASKED_ELSEWHERE_MAX, WATCHES_MAX};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pagemesh_names::{Tree, proto};
+use tokio::sync::{Semaphore, watch};
+use tracing::warn;
+
+use crate::config::Objects;
+
+/// What this agent knows of names.
+#[derive(Debug)]
+pub struct Names {
+    server: String,
+    incarnation: String,
+    objects: watch::Receiver<Arc<Objects>>,
+    known: Mutex<Known>,
+    /// Questions that other servers are asked for somebody at a time.
+    elsewhere: Semaphore,
+    watches: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// What the tree is made of.
+    of: Arc<Objects>,
+    tree: Arc<Tree>,
+    generation: u64,
+    notes: Vec<String>,
+}
+
+impl Names {
+    /// Of an agent of this name, in this life, with these objects as they follow on each other.
+    #[must_use]
+    pub fn new(server: String, incarnation: String, objects: watch::Receiver<Arc<Objects>>) -> Names {
+        let of = Arc::clone(&objects.borrow());
+        let tree = Arc::new(of.names());
+        let notes = note(&tree, &[]);
+        let known = Mutex::new(Known { of, tree, generation: 1, notes });
+        let (elsewhere, watches) =
+            (Semaphore::new(ASKED_ELSEWHERE_MAX), Arc::new(Semaphore::new(WATCHES_MAX)));
+        Names { server, incarnation, objects, known, elsewhere, watches }
+    }
+
+    /// The tree as of now, and which of those that were it is.
+    fn now(&self) -> (Arc<Tree>, proto::Version) {
+        let objects = Arc::clone(&self.objects.borrow());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.of, &objects) {
+            let tree = objects.names();
+            known.of = objects;
+            if *known.tree != tree {
+                known.notes = note(&tree, &known.notes);
+                known.tree = Arc::new(tree);
+                known.generation += 1;
+            }
+        }
+        let version = proto::Version {
+            server: self.server.clone(),
+            incarnation: self.incarnation.clone(),
+            generation: known.generation,
+        };
+        (Arc::clone(&known.tree), version)
+    }
+
+    /// Whether what is known here follows the world no more, since another agent has taken over.
+    fn is_stale(&self) -> bool {
+        self.objects.has_changed().is_err()
+    }
+}
+
+/// Says what is wrong with tables, once.
+fn note(tree: &Tree, before: &[String]) -> Vec<String> {
+    let notes: Vec<String> = tree.notes().collect();
+    for note in notes.iter().filter(|note| !before.contains(note)) {
+        warn!("{note}");
+    }
+    notes
+}
