@@ -99,6 +99,22 @@ fn what_paths_stand_for_is_shown() {
 }
 
 #[test]
+fn programs_may_ask_at_the_socket_that_they_attach_by() {
+    let place = Place::new("names-asked-by-socket");
+    let (stdout, stderr) = printed(&place.script(
+        "socket=$PAGEMESH_DIR/node-1/agent.sock; unset PAGEMESH_DIR; pagemesh resolve models/now --socket $socket && \
+         export PAGEMESH_SOCKET=$socket && pagemesh resolve models && pagemesh ls models -o json && \
+         ! pagemesh ls --socket $socket -n other && ! pagemesh ls --socket $socket.not",
+    ));
+    for expected in ["default/t\n", "/pagemesh/models is a context", "\"region\": \"other/u\""] {
+        assert!(stdout.contains(expected), "no {expected:?} in {stdout}\n{stderr}");
+    }
+    for expected in ["cannot be used with", "agent.sock.not: no agent answers at the socket"] {
+        assert!(stderr.contains(expected), "no {expected:?} in {stderr}");
+    }
+}
+
+#[test]
 fn unmodified_programs_open_paths() {
     let place = Place::new("names-opened");
     let program = "

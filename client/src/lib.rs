@@ -12,8 +12,10 @@
 //! `pagemesh-attach`, whose modules are here under their own names.
 
 pub mod c_abi;
+mod directory;
 mod mapped;
 mod region;
 
+pub use directory::Directory;
 pub use pagemesh_attach::{Error, RegionName, SOCKET_VARIABLE, attachment, mapping, socket, sys, wire};
 pub use region::{ReadOnlyRegion, Region};

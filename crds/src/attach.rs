@@ -11,6 +11,9 @@ use crate::names::check_label;
 pub const ANNOTATION_ATTACH: &str = "pagemesh.io/attach";
 /// Annotation of a pod: the containers that are attached, separated by commas; all of them without it.
 pub const ANNOTATION_CONTAINERS: &str = "pagemesh.io/containers";
+/// Annotation of a pod: the MountTable of its namespace in which its paths are looked up, as [`parse_mount_table`] reads it;
+/// the namespace's default one without it.
+pub const ANNOTATION_MOUNT_TABLE: &str = "pagemesh.io/mount-table";
 /// Label of a pod, with any value: where an administrator wants it, the admission policy looks at no pod without it.
 pub const LABEL_ATTACH: &str = "pagemesh.io/attach";
 
@@ -18,6 +21,8 @@ pub const LABEL_ATTACH: &str = "pagemesh.io/attach";
 pub const CSI_DRIVER: &str = "csi.pagemesh.io";
 /// Attribute of a volume: the regions, as [`parse_attach`] reads them.
 pub const ATTRIBUTE_REGIONS: &str = "regions";
+/// Attribute of a volume: the MountTable, as [`parse_mount_table`] reads it.
+pub const ATTRIBUTE_MOUNT_TABLE: &str = "mountTable";
 /// Name of the volume in an attached pod.
 pub const VOLUME: &str = "pagemesh";
 /// Where a container sees the volume.
@@ -81,6 +86,9 @@ pub enum AttachError {
         quoted(.0)
     )]
     NotARegion(String),
+    /// No MountTable can be called so.
+    #[error("has {}, which is no name of a MountTable; write that of one of the pod's namespace, such as main", quoted(.0))]
+    NotATable(String),
     /// More than [`ATTACHED_REGIONS_MAX`].
     #[error("names {0} regions; a pod attaches to at most {ATTACHED_REGIONS_MAX}")]
     TooMany(usize),
@@ -115,6 +123,17 @@ pub fn parse_attach(text: &str, own_namespace: Option<&str>) -> Result<Vec<Attac
         return Err(AttachError::Twice(AttachedRegion { read_only: false, ..region.clone() }.to_string()));
     }
     Ok(regions)
+}
+
+/// Reads the name of a MountTable.
+///
+/// # Errors
+/// It is none.
+pub fn parse_mount_table(text: &str) -> Result<String, AttachError> {
+    match check_label(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(_) => Err(AttachError::NotATable(text.to_owned())),
+    }
 }
 
 fn parse_entry(entry: &str) -> Result<AttachedRegion, AttachError> {
@@ -178,6 +197,14 @@ mod tests {
         ] {
             let error = parse_attach(bad, None).expect_err(bad);
             assert!(matches!(error, AttachError::NotARegion(_)), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_mount_table_has_a_name() {
+        assert_eq!(parse_mount_table("main"), Ok("main".into()));
+        for bad in ["", " main", "a/b", "Main", "a,b", &"a".repeat(64)] {
+            assert_eq!(parse_mount_table(bad), Err(AttachError::NotATable(bad.into())));
         }
     }
 

@@ -62,6 +62,19 @@ impl Scene {
         self.cluster.create(&self.pods(), pod).await.map(drop)
     }
 
+    /// Starts a pod with these annotations, by which it may ask to be attached.
+    pub(crate) async fn start_annotated(
+        &self,
+        name: &str,
+        on: On<'_>,
+        annotations: Value,
+        command: &[&str],
+    ) -> Result<()> {
+        let mut pod = self.pod(name, on, command);
+        pod["metadata"]["annotations"] = annotations;
+        self.cluster.create(&self.pods(), pod).await.map(drop)
+    }
+
     /// What a pod's program has printed so far.
     pub(crate) async fn log(&self, name: &str) -> Result<String> {
         Ok(self.pods().logs(name, &LogParams::default()).await?)

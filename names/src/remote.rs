@@ -1,8 +1,11 @@
 //! The client: asks name servers by their addresses.
 
+use std::io;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 use crate::follow::{Answer, Servers};
@@ -35,6 +38,25 @@ impl Remote {
             Err(_) => return Err(explain(address, "it does not answer in time")),
         };
         Ok(DirectoryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+    }
+}
+
+impl Remote {
+    /// A connection that there is already.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn over(stream: std::os::unix::net::UnixStream) -> Result<Channel, Problem> {
+        let wrong = |error: &dyn std::error::Error| explain("of this node", &innermost(error));
+        stream.set_nonblocking(true).map_err(|error| wrong(&error))?;
+        let mut stream = Some(stream);
+        // There is no second one to connect again by.
+        let connector = tower::service_fn(move |_: Uri| {
+            let stream = stream.take().ok_or(io::ErrorKind::NotConnected.into());
+            std::future::ready(stream.and_then(UnixStream::from_std).map(TokioIo::new))
+        });
+        let endpoint = Endpoint::from_static("http://agent");
+        endpoint.connect_with_connector(connector).await.map_err(|error| wrong(&error))
     }
 }
 

@@ -138,24 +138,17 @@ impl Tree {
     }
 
     /// Whether a table says what is at a place, by binding it, one above it or one below it that has no Region's own name.
-    #[must_use]
-    pub fn binds(&self, place: &Place) -> bool {
-        let Ok(Some(namespace)) = self.namespace(place) else { return false };
-        let Ok(Some(table)) = namespace.table(place) else { return false };
-        match self.bound(table, place) {
+    ///
+    /// # Errors
+    /// The place names a table that is not there.
+    pub fn binds(&self, place: &Place) -> Result<bool, Problem> {
+        let Ok(Some(namespace)) = self.namespace(place) else { return Ok(false) };
+        let table = namespace.table(place).map_err(|problem| self.unless_unknown(problem))?;
+        let Some(table) = table else { return Ok(false) };
+        Ok(match self.bound(table, place) {
             Ok(Some(_)) | Err(_) => true,
             Ok(None) => self.by_own_name(namespace, place).is_none() && table.is_above_something(&place.path),
-        }
-    }
-
-    /// Whether the default table of a namespace mounts the region `NAMESPACE/NAME`, and if so, whether for reading only.
-    #[must_use]
-    pub fn mounts(&self, namespace: &str, region: &str) -> Option<bool> {
-        let namespace = self.namespaces.get(namespace)?;
-        let table = namespace.tables.get(namespace.default.as_ref()?)?;
-        let (of, name) = region.split_once('/')?;
-        let mounts = table.mounts.values().filter(|target| target.namespace == of && target.name == name);
-        mounts.map(|target| target.read_only).reduce(|one, other| one && other)
+        })
     }
 
     /// What is in a context of this server, at a place that [`Tree::look`] has called one.

@@ -22,6 +22,9 @@ pub struct Volume {
     pub pod: PodIdentity,
     /// What it may attach to, as far as each region's access lets it.
     pub regions: Vec<VolumeRegion>,
+    /// The MountTable of the pod's namespace in which its paths are looked up; `None` is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
 }
 
 /// A pod, as the kubelet has named it.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_yaml::{MessageFormatter, UserMessageFormatter};
 
-use super::pod::{self, Outcome};
+use super::pod::{self, ASKING, Outcome};
 use crate::output;
 
 /// Where a pod template is in what makes pods. Kinds are not asked for, so that those of other projects work as well.
@@ -78,12 +78,15 @@ fn walk(
     let named = name_of(object, &kind);
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     let is_pod = kind == "Pod";
-    let own_annotation = object["metadata"]["annotations"].get(pagemesh_crds::ANNOTATION_ATTACH).is_some();
+    let asking = |object: &Value| {
+        ASKING.into_iter().find(|asking| object["metadata"]["annotations"].get(*asking).is_some())
+    };
+    let own_annotation = asking(object);
     let pod = if is_pod { Some(object) } else { template(object) };
     let Some(pod) = pod else { return Ok(()) };
     let said = |reason: String| format!("{named}: {reason}");
     if let Some(namespace) = namespace.as_ref().filter(|namespace| settings.left_out.contains(namespace)) {
-        let asks = pod["metadata"]["annotations"].get(pagemesh_crds::ANNOTATION_ATTACH).is_some();
+        let asks = asking(pod).is_some();
         findings.asked |= asks;
         findings.notes.extend(asks.then(|| {
             said(format!(
@@ -96,12 +99,12 @@ fn walk(
     match pod::attach(pod, namespace.as_deref(), &settings.keeper).map_err(said)? {
         Outcome::Changed => (findings.changed, findings.asked) = (true, true),
         Outcome::AsBefore => findings.asked = true,
-        Outcome::NotAsked if own_annotation && !is_pod => findings.notes.push(said(
-            "the annotation pagemesh.io/attach is on it and not on its pods; write it in the pod template's \
-             metadata.annotations"
-                .into(),
-        )),
-        Outcome::NotAsked => {}
+        Outcome::NotAsked => findings.notes.extend(own_annotation.filter(|_| !is_pod).map(|annotation| {
+            said(format!(
+                "the annotation {annotation} is on it and not on its pods; write it in the pod template's \
+                 metadata.annotations"
+            ))
+        })),
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ const INPUT_BYTES_MAX: u64 = 16 << 20;
 
 /// Print manifests with their pods attached to regions.
 ///
-/// Pods and pod templates with the annotation `pagemesh.io/attach` get the volume, the environment and the keeper with which
+/// Pods and pod templates with the annotation `pagemesh.io/attach` or `pagemesh.io/mount-table` get the volume, the environment and the keeper with which
 /// they see their regions; all else is printed as it is. The Helm chart does the same on Kubernetes 1.36 or later when pods
 /// are created. A pod that has it all is not changed again.
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodSpec;
 use pagemesh_crds::{
-    ANNOTATION_ATTACH, ATTRIBUTE_REGIONS, AttachedRegion, CSI_DRIVER, ENV_PRELOAD, ENV_SOCKET,
-    KEEPER_CONTAINER, LIBRARY_PATH, MOUNT_PATH, SOCKET_PATH, VOLUME,
+    ANNOTATION_ATTACH, ANNOTATION_MOUNT_TABLE, ATTRIBUTE_MOUNT_TABLE, ATTRIBUTE_REGIONS, AttachedRegion,
+    CSI_DRIVER, ENV_PRELOAD, ENV_SOCKET, KEEPER_CONTAINER, LIBRARY_PATH, MOUNT_PATH, SOCKET_PATH, VOLUME,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,9 @@ use crate::output;
 
 /// Annotation of what stands for a pod that a kubelet has from a file: it must be as that pod is.
 const ANNOTATION_MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Annotations of which each asks that the pod be attached.
+pub(super) const ASKING: [&str; 2] = [ANNOTATION_ATTACH, ANNOTATION_MOUNT_TABLE];
 
 /// What became of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,8 @@ pub(super) enum Outcome {
 /// A sentence that says why it cannot be attached. The pod is as it was.
 pub(super) fn attach(pod: &mut Value, namespace: Option<&str>, keeper: &Value) -> Result<Outcome, String> {
     let annotations = annotations(pod)?;
-    if !annotations.contains_key(ANNOTATION_ATTACH) || annotations.contains_key(ANNOTATION_MIRROR) {
+    let asks = ASKING.iter().any(|asking| annotations.contains_key(*asking));
+    if !asks || annotations.contains_key(ANNOTATION_MIRROR) {
         return Ok(Outcome::NotAsked);
     }
     let typed: PodSpec = serde_json::from_value(pod["spec"].clone()).map_err(|error| {
@@ -67,8 +71,7 @@ fn annotations(pod: &Value) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn change(spec: &mut Map<String, Value>, wish: &Wish, keeper: &Value) {
-    let regions = wish.regions.iter().map(AttachedRegion::to_string).collect::<Vec<_>>().join(",");
-    volume(list(spec, "volumes"), &regions);
+    volume(list(spec, "volumes"), &attributes(wish));
     for key in ["containers", "initContainers"] {
         // Not `list`: a pod without init containers gets no empty list of them.
         for container in spec.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -92,13 +95,29 @@ fn change(spec: &mut Map<String, Value>, wish: &Wish, keeper: &Value) {
     }
 }
 
-fn volume(volumes: &mut Vec<Value>, regions: &str) {
+/// The attributes of the pod's volume.
+fn attributes(wish: &Wish) -> Map<String, Value> {
+    let regions = wish.regions.iter().map(AttachedRegion::to_string).collect::<Vec<_>>().join(",");
+    let regions = (!regions.is_empty()).then_some((ATTRIBUTE_REGIONS, regions));
+    let table = wish.table.clone().map(|table| (ATTRIBUTE_MOUNT_TABLE, table));
+    regions.into_iter().chain(table).map(|(name, value)| (name.to_owned(), Value::String(value))).collect()
+}
+
+fn volume(volumes: &mut Vec<Value>, attributes: &Map<String, Value>) {
     let volume = json!({
         "name": VOLUME,
-        "csi": {"driver": CSI_DRIVER, "readOnly": true, "volumeAttributes": {ATTRIBUTE_REGIONS: regions}},
+        "csi": {"driver": CSI_DRIVER, "readOnly": true, "volumeAttributes": attributes},
     });
+    let attribute = |of: &Value, name| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let ours = &volume["csi"]["volumeAttributes"];
+    let is_same = |volume: &Value| {
+        let there = &volume["csi"]["volumeAttributes"];
+        [ATTRIBUTE_REGIONS, ATTRIBUTE_MOUNT_TABLE]
+            .iter()
+            .all(|name| attribute(there, name) == attribute(ours, name))
+    };
     match position(volumes, VOLUME) {
-        Some(there) if volumes[there]["csi"]["volumeAttributes"][ATTRIBUTE_REGIONS] == regions => {}
+        Some(there) if is_same(&volumes[there]) => {}
         Some(there) => volumes[there] = volume,
         // What the API server adds by itself comes last, so ours come first to have one place whoever adds them.
         None => volumes.insert(0, volume),

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use pagemesh_crds::{
-    ANNOTATION_ATTACH, ANNOTATION_CONTAINERS, AttachedRegion, CSI_DRIVER, ENV_PRELOAD, ENV_SOCKET,
-    KEEPER_CONTAINER, MOUNT_PATH, SOCKET_PATH, VOLUME, parse_attach,
+    ANNOTATION_ATTACH, ANNOTATION_CONTAINERS, ANNOTATION_MOUNT_TABLE, AttachedRegion, CSI_DRIVER,
+    ENV_PRELOAD, ENV_SOCKET, KEEPER_CONTAINER, MOUNT_PATH, SOCKET_PATH, VOLUME, parse_attach,
+    parse_mount_table,
 };
 
 use crate::output;
@@ -22,6 +23,8 @@ const QUOTED_CHARS_MAX: usize = 64;
 pub(super) struct Wish {
     /// The regions.
     pub(super) regions: Vec<AttachedRegion>,
+    /// The MountTable, if not the default one.
+    pub(super) table: Option<String>,
     /// The containers that see them, by name; all but the keeper when `None`.
     containers: Option<Vec<String>>,
 }
@@ -43,17 +46,20 @@ pub(super) fn wish(
     spec: &PodSpec,
     namespace: Option<&str>,
 ) -> Result<Wish, String> {
-    let attach = annotations.get(ANNOTATION_ATTACH).map(String::as_str).unwrap_or_default();
-    let regions = parse_attach(attach, namespace)
-        .map_err(|error| format!("the annotation {ANNOTATION_ATTACH} {error}"))?;
+    let attach = annotations.get(ANNOTATION_ATTACH).map(|text| parse_attach(text, namespace));
+    let regions =
+        attach.transpose().map_err(|error| format!("the annotation {ANNOTATION_ATTACH} {error}"))?;
+    let table = annotations.get(ANNOTATION_MOUNT_TABLE).map(|text| parse_mount_table(text));
+    let table =
+        table.transpose().map_err(|error| format!("the annotation {ANNOTATION_MOUNT_TABLE} {error}"))?;
     if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
-        return Err(format!(
-            "the pod is for Windows, and pagemesh attaches on Linux; remove the annotation {ANNOTATION_ATTACH}"
-        ));
+        return Err(
+            "the pod is for Windows, and pagemesh attaches on Linux; remove pagemesh's annotations".into()
+        );
     }
     let containers = annotations.get(ANNOTATION_CONTAINERS).map(|text| named(text, spec)).transpose()?;
     check_names(spec)?;
-    let wish = Wish { regions, containers };
+    let wish = Wish { regions: regions.unwrap_or_default(), table, containers };
     let chosen: Vec<_> = all(spec).filter(|container| wish.chooses(&container.name)).collect();
     chosen.iter().try_for_each(|container| check_mounts(container))?;
     chosen.iter().try_for_each(|container| check_environment(container))?;

@@ -7,8 +7,10 @@ mod list;
 mod node;
 mod resolve;
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
-use pagemesh_crds::NAMESPACE_DEFAULT;
+use pagemesh_crds::{ENV_SOCKET, NAMESPACE_DEFAULT};
 use pagemesh_names::{End, Listing, Place, Problem, Referral};
 
 use crate::called;
@@ -19,6 +21,9 @@ use node::Node;
 
 pub(crate) use list::{Args as ListArgs, list};
 pub(crate) use resolve::{Args as ResolveArgs, resolve};
+
+/// Where programs find the tree.
+const ROOT_IN_PROGRAMS: &str = "/pagemesh";
 
 /// Whom to ask, and where a path begins.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +36,10 @@ struct Asking {
     table: Option<String>,
     #[command(flatten)]
     dir: DirArg,
+    /// Socket of a pod's volume or of an agent, by which programs attach: it is asked as this pod [default: $PAGEMESH_SOCKET, where
+    /// no mesh or cluster is named]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["node", "namespace", "table"])]
+    socket: Option<PathBuf>,
     /// Node of a mesh on this machine whose agent is asked.
     #[arg(long, value_name = "K", default_value_t = 0)]
     node: u16,
@@ -38,10 +47,29 @@ struct Asking {
     access: Access,
 }
 
+/// Whom a question goes to on this machine.
+enum Local {
+    /// The agent with this directory.
+    Agent(PathBuf),
+    /// Who listens for programs at this socket.
+    Socket(PathBuf),
+}
+
+impl Local {
+    async fn connect(&self) -> Result<Names> {
+        Ok(match self {
+            Local::Agent(dir) => Names::Node(Node::connect(dir).await?),
+            Local::Socket(socket) => Names::Pod(Node::connect_by(socket).await?),
+        })
+    }
+}
+
 /// Who knows names.
 enum Names {
     /// An agent.
     Node(Node),
+    /// An agent, by a socket of which it knows whose it is.
+    Pod(Node),
     /// A cluster's objects.
     Cluster(Objects),
 }
@@ -57,14 +85,24 @@ struct Resolved {
 impl Names {
     async fn resolve(&self, place: &Place) -> Result<Resolved> {
         match self {
-            Names::Node(node) => node.resolve(place).await,
+            Names::Node(node) => node.resolve(node::query(place)).await,
+            Names::Pod(node) => node.resolve(node::query_of_pod(place)).await,
             Names::Cluster(objects) => Ok(objects.resolve(place).await),
+        }
+    }
+
+    /// A place as who asks sees it.
+    fn shown(&self, place: &Place) -> String {
+        match self {
+            Names::Pod(_) if place.own => format!("{ROOT_IN_PROGRAMS}/{}", place.path),
+            Names::Node(_) | Names::Pod(_) | Names::Cluster(_) => place.absolute(),
         }
     }
 
     async fn list(&self, place: &Place) -> Result<Result<Listing, Problem>> {
         match self {
-            Names::Node(node) => node.list(place).await,
+            Names::Node(node) => node.list(node::query(place)).await,
+            Names::Pod(node) => node.list(node::query_of_pod(place)).await,
             Names::Cluster(objects) => Ok(objects.list(place).await),
         }
     }
@@ -77,19 +115,39 @@ impl Asking {
             let namespace = self.namespace.as_deref().unwrap_or(namespace);
             Place::parse(namespace, path)?.with_table(self.table.as_deref().unwrap_or_default())
         };
-        if self.is_of_this_machine()? {
-            let mesh = Mesh::find(self.dir.resolve()?)?;
-            let dir = mesh.node(self.node)?;
+        if let Some(local) = self.local()? {
             let place = place(NAMESPACE_DEFAULT)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.context("the system gives no descriptors to wait on; raise `ulimit -n`")?;
-            return runtime.block_on(async { work(Names::Node(Node::connect(&dir).await?), place).await });
+            return runtime.block_on(async { work(local.connect().await?, place).await });
         }
         self.access.with_cluster(Patience::Answer, async |cluster| {
             let place = place(&cluster.namespace)?;
             let objects = Objects::read(&cluster, &place).await?;
             work(Names::Cluster(objects), place).await
         })
+    }
+
+    fn local(&self) -> Result<Option<Local>> {
+        if let Some(socket) = self.socket.clone().or_else(|| self.socket_of_program()) {
+            return Ok(Some(Local::Socket(socket)));
+        }
+        if !self.is_of_this_machine()? {
+            return Ok(None);
+        }
+        let mesh = Mesh::find(self.dir.resolve()?)?;
+        Ok(Some(Local::Agent(mesh.node(self.node)?)))
+    }
+
+    /// Where programs that are started as this one was find their agent, unless somebody else is named.
+    fn socket_of_program(&self) -> Option<PathBuf> {
+        let names_another = self.dir.is_given()
+            || self.access.is_given()
+            || self.namespace.is_some()
+            || self.table.is_some()
+            || called::as_plugin();
+        let socket = std::env::var_os(ENV_SOCKET).filter(|socket| !socket.is_empty());
+        socket.filter(|_| !names_another).map(PathBuf::from)
     }
 
     /// A mesh that is named is meant, and so is one that runs where nobody names a cluster.

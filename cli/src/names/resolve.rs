@@ -121,7 +121,7 @@ impl View {
 pub(crate) fn resolve(args: &Args) -> Result<ExitCode> {
     let view = args.asking.with(&args.path, async |names, place| {
         let resolved = names.resolve(&place).await?;
-        Ok(View::of(&args.path, &place.absolute(), &resolved))
+        Ok(View::of(&args.path, &names.shown(&place), &resolved))
     })?;
     output::print(&match args.output {
         Format::Table => view.text(args.trace),

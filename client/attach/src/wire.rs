@@ -24,6 +24,9 @@ const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
 
+/// `Names`: give me a connection to the name server. The answer is `Ok` with a descriptor.
+pub const NAMES: [u8; 8] = *b"PMSH\x01\0\x10\0";
+
 /// Flag of a `Hello`: we know what to do with a read-only attachment.
 const KNOWS_READ_ONLY: u32 = 1;
 /// Flag of a `Welcome`. Others that there are later are ignored.

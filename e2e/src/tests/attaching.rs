@@ -1,7 +1,6 @@
 //! Pods that ask for regions by an annotation, under the `restricted` standard.
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use crate::pods::On;
@@ -105,6 +104,27 @@ pub(super) async fn a_pod_with_little_memory_reads_a_large_region(scene: &Scene)
     Ok(())
 }
 
+/// The same C programs, with musl's loader and with glibc's.
+pub(super) async fn programs_of_musl_and_of_glibc_share_a_region(scene: &Scene) -> Result<()> {
+    let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
+    scene.region("table", "size: 1Mi").await?;
+    for (name, node, libc, how, seed) in [
+        ("musl-writes", first, "musl", "write", "7"),
+        ("glibc-reads", second, "glibc", "read", "7"),
+        ("glibc-writes", second, "glibc", "write", "8"),
+        ("musl-reads", first, "musl", "read", "8"),
+    ] {
+        let program = format!("/programs/{libc}/pattern");
+        scene.annotated_run(name, On(node), "table", &[&program, "table", how, seed]).await?;
+    }
+    for (name, node, libc) in [("musl-forks", first, "musl"), ("glibc-forks", second, "glibc")] {
+        let region = format!("fork-{libc}");
+        scene.region(&region, "size: 1Mi").await?;
+        scene.annotated_run(name, On(node), &region, &[&format!("/programs/{libc}/forks"), &region]).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn access_that_is_taken_away_ends_at_the_next_access(scene: &Scene) -> Result<()> {
     let [first, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     let everybody = "size: 1Mi, access: [{mode: ReadWrite}]";
@@ -137,9 +157,7 @@ pub(super) async fn access_that_is_taken_away_ends_at_the_next_access(scene: &Sc
 impl Scene {
     /// Starts a pod that asks for regions by its annotation.
     async fn annotated(&self, name: &str, on: On<'_>, regions: &str, command: &[&str]) -> Result<()> {
-        let mut pod = self.pod(name, on, command);
-        pod["metadata"]["annotations"] = json!({"pagemesh.io/attach": regions});
-        self.cluster.create(&self.pods(), pod).await.map(drop::<Pod>)
+        self.start_annotated(name, on, json!({"pagemesh.io/attach": regions}), command).await
     }
 
     /// Runs one to its end, and returns what it printed.

@@ -1,7 +1,7 @@
 //! Mount tables: what paths stand for, to people and to pods.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::said;
 use crate::install;
@@ -93,6 +93,59 @@ async fn in_two_namespaces(scene: &Scene, other: &str) -> Result<()> {
         Ok(Seen::when(log.contains("byte 0\n"), || log))
     })
     .await
+}
+
+/// What is found in the table, and that nothing else is.
+const OWN: &str = "
+import mmap
+with open('/pagemesh/input', 'r+b') as file, mmap.mmap(file.fileno(), 4096) as memory:
+    memory[:5] = b'hello'
+try:
+    open('/pagemesh/table', 'rb')
+except FileNotFoundError:
+    print('the region itself is not there')
+";
+
+pub(super) async fn a_pod_with_a_table_of_its_own_waits_for_it_and_sees_it_alone(
+    scene: &Scene,
+) -> Result<()> {
+    let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
+    scene.region("table", "size: 64Ki, homes: 1").await?;
+    scene.region("secret", "size: 64Ki, homes: 1, access: [{serviceAccount: somebody-else}]").await?;
+    for region in ["table", "secret"] {
+        scene.ready(region).await?;
+    }
+    let asks = || json!({"pagemesh.io/mount-table": "batch"});
+    scene.start_annotated("writer", On(first), asks(), &["python3", "-c", OWN]).await?;
+    let about = "--field-selector=involvedObject.name=writer";
+    let events = ["get", "events", "-n", &scene.namespace, about, "-o", "jsonpath={.items[*].message}"];
+    until("an Event that says why the pod waits", EVENTUALLY, async || {
+        let said = scene.cluster.kubectl(&events).await?;
+        Ok(Seen::when(said.contains("there is no MountTable batch"), || said))
+    })
+    .await?;
+    scene
+        .apply(
+            "apiVersion: pagemesh.io/v1alpha1\nkind: MountTable\nmetadata: {name: batch}\nspec:\n  mounts:\n  \
+             - {path: input, region: table}\n  - {path: theirs, region: secret}\n",
+        )
+        .await?;
+    let log = scene.finished("writer").await?;
+    ensure!(log.contains("the region itself is not there\n"), "{log}");
+
+    // Our own command line in a pod asks the agent by the pod's socket.
+    let mut pod = scene.pod("looks", On(second), &["/usr/local/bin/pagemesh", "ls", "-o", "json"]);
+    pod["metadata"]["annotations"] = asks();
+    pod["spec"]["containers"][0]["image"] = json!(format!("pagemesh/cli:{}", env!("CARGO_PKG_VERSION")));
+    scene.cluster.create(&scene.pods(), pod).await?;
+    let log = scene.finished("looks").await?;
+    let rows: Value = serde_json::from_str(&log).with_context(|| log.clone())?;
+    let rows = rows.as_array().context("it is no list")?;
+    let row = |path: &str| rows.iter().find(|row| row["path"] == path).cloned().unwrap_or_default();
+    ensure!(row("input")["region"] == format!("{}/table", scene.namespace), "{log}");
+    let reason = row("theirs")["reason"].to_string();
+    ensure!(reason.contains("may not attach to region"), "{log}");
+    Ok(())
 }
 
 /// `kubectl pagemesh`, as the plugin that it is.

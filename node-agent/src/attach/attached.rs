@@ -43,7 +43,12 @@ impl Session {
         let result = match request {
             Request::Map { base, len, offset } => self.map(Range { base, len, offset }).await?,
             Request::Unmap { base, len } => self.unmap(base, len).await?,
-            Request::Hello { .. } | Request::Bind | Request::Resume { .. } | Request::Keep | Request::Ask => {
+            Request::Hello { .. }
+            | Request::Bind
+            | Request::Resume { .. }
+            | Request::Keep
+            | Request::Ask
+            | Request::Names => {
                 return bad("the program is attached already");
             }
         };

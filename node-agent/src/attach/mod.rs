@@ -9,6 +9,7 @@ mod attached;
 mod end;
 mod keeper;
 mod listener;
+mod names;
 pub mod packet;
 mod pod;
 mod ranges;

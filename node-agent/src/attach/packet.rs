@@ -21,6 +21,7 @@ const OK: u16 = 7;
 const RESUME: u16 = 8;
 const KEEP: u16 = 9;
 const ASK: u16 = 13;
+const NAMES: u16 = 16;
 
 /// Flag of a `Hello`: the program knows read-only attachments.
 const KNOWS_READ_ONLY: u32 = 1;
@@ -64,6 +65,8 @@ pub enum Request {
     Keep,
     /// Can every region of this volume be attached now?
     Ask,
+    /// Give me a connection to the name server.
+    Names,
 }
 
 /// Why a packet is not a [`Request`]. Each is a sentence that the program's log can show.
@@ -116,7 +119,7 @@ impl Request {
         let kind = u16_at(packet, 6);
         let want = match kind {
             HELLO => 16 + TEXT_MAX,
-            BIND | KEEP | ASK => HEADER,
+            BIND | KEEP | ASK | NAMES => HEADER,
             MAP => 32,
             UNMAP => 24,
             RESUME => 16,
@@ -134,6 +137,7 @@ impl Request {
             BIND => Request::Bind,
             KEEP => Request::Keep,
             ASK => Request::Ask,
+            NAMES => Request::Names,
             MAP => {
                 Request::Map { base: u64_at(packet, 8), len: u64_at(packet, 16), offset: u64_at(packet, 24) }
             }
@@ -285,6 +289,7 @@ mod tests {
             (numbers(BIND, &[]), Request::Bind),
             (numbers(KEEP, &[]), Request::Keep),
             (numbers(ASK, &[]), Request::Ask),
+            (numbers(NAMES, &[]), Request::Names),
             (
                 numbers(MAP, &[0x7f00_dead_b000, 1 << 40, u64::MAX]),
                 Request::Map { base: 0x7f00_dead_b000, len: 1 << 40, offset: u64::MAX },

@@ -14,6 +14,7 @@ use super::adopted::Adopted;
 use super::attached::Session;
 use super::end::{End, bad, internal};
 use super::keeper::{self, HeldOn, Holding, Told, open_to_hold};
+use super::names;
 use super::packet::{Reason, Reply, Request};
 use super::pod::pod_uid;
 use super::ranges::Ranges;
@@ -120,6 +121,13 @@ async fn attach(connection: &Connection, shared: &Shared, client: Client<'_>) ->
             };
             return (end, None);
         }
+        Ok(First::Names) => {
+            let end = tokio::select! {
+                Err(end) = names::serve(connection, shared, client.volume) => end,
+                _ = process.readable() => End::Closed("the process ended"),
+            };
+            return (end, None);
+        }
         Err(end) => return (end, None),
     };
     // Whatever the session waits for, even for a program that takes no answers, these end it.
@@ -159,6 +167,8 @@ enum First<'a> {
     Attached(Box<Session>, GivenUp),
     /// Of the volume.
     Keeper(&'a Volume),
+    /// Asks for names.
+    Names,
 }
 
 /// `Hello` and `Bind`, or what else a connection may begin with.
@@ -186,11 +196,13 @@ async fn handshake<'a>(
             ((Request::Keep, descriptors), Some(volume)) if descriptors.is_empty() => {
                 return Ok(First::Keeper(volume));
             }
+            ((Request::Names, descriptors), _) if descriptors.is_empty() => return Ok(First::Names),
+            ((Request::Names, _), _) => return bad("Names carries no descriptors"),
             ((Request::Keep | Request::Ask, _), _) => {
                 return bad("Keep and Ask are for the socket of a pod's volume, and carry no descriptors");
             }
             ((Request::Hello { .. } | Request::Bind | Request::Map { .. } | Request::Unmap { .. }, _), _) => {
-                return bad("the first packet must be Hello, without descriptors, or Resume");
+                return bad("the first packet must be Hello or Names, without descriptors, or Resume");
             }
         }
     };

@@ -16,7 +16,7 @@ fn a_name_means_what_the_volume_says() {
     let region = |name: &str| VolumeRegion { name: name.into(), read_only: false };
     let regions =
         ["other/table", "team/table", "other/weights", "third/weights"].map(region).into_iter().collect();
-    let volume = Volume { id: "v".into(), dir: PathBuf::new(), pod: pod("team", "s"), regions };
+    let volume = Volume { id: "v".into(), dir: PathBuf::new(), pod: pod("team", "s"), regions, table: None };
     for (name, expected) in [
         ("table", Some("team/table")),
         ("team/table", Some("team/table")),

@@ -33,11 +33,11 @@ pub struct Admission {
 pub(super) enum Asked<'a> {
     /// `NAME` or `NAMESPACE/NAME`.
     Name(&'a str),
-    /// What a MountTable has bound the name to.
+    /// What a MountTable has bound the name to, now or when the program's parent opened it.
     Bound {
         /// `namespace/name`.
         region: &'a str,
-        /// The mount is for reading.
+        /// It is bound for reading.
         read_only: bool,
     },
 }

@@ -37,7 +37,7 @@ fn volume() -> Volume {
         service_account: "s".into(),
     };
     let regions = vec![VolumeRegion { name: "default/table".into(), read_only: false }];
-    Volume { id: "v".into(), dir: PathBuf::new(), pod, regions }
+    Volume { id: "v".into(), dir: PathBuf::new(), pod, regions, table: None }
 }
 
 fn attached(admission: &Admission, by_volume: Option<ByVolume>) -> Attached {

@@ -3,12 +3,13 @@
 //! [`Control`] is the one place where these meet the shards. It never waits: it holds its lock for a look-up or a few
 //! sends, and whoever needs an answer from a shard awaits it outside.
 
-mod access;
+pub(crate) mod access;
 mod admission;
 mod attachments;
 mod reach;
 mod regions;
 mod survey;
+mod volumes;
 
 pub use access::{granted, named};
 pub use admission::{Admission, Denied, Who};
@@ -16,7 +17,7 @@ pub use attachments::{Attached, Attachment, GivenUp};
 pub use regions::OpenRegion;
 pub use survey::{RegionSurvey, Survey, survey};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -36,6 +37,7 @@ use admission::Asked;
 use attachments::{Attachments, Revoked};
 use reach::Reach;
 use regions::Regions;
+use volumes::ServedVolumes;
 
 /// What attachments are told whose region is deleted.
 const DELETED: &str = "the region was deleted";
@@ -80,8 +82,7 @@ struct State {
     regions: Regions,
     attachments: Attachments,
     reach: Reach,
-    /// Ids of those whose sockets are served.
-    volumes: BTreeSet<String>,
+    volumes: ServedVolumes,
     stopping: bool,
 }
 
@@ -97,7 +98,7 @@ impl Control {
             regions: Regions::new(life, memory_dir),
             attachments: Attachments::default(),
             reach: Reach::default(),
-            volumes: BTreeSet::new(),
+            volumes: ServedVolumes::default(),
             stopping: false,
         };
         let pods = PodEvents::nobody();
@@ -135,6 +136,7 @@ impl Control {
     ) -> Option<(Admission, Attachment, GivenUp)> {
         let mut state = self.lock();
         let admission = state.regions.admission(attached.id, attached.region.clone(), attached.read_only)?;
+        state.volumes.note(&attached);
         let given_up = state.attachments.enter_again(id, attached);
         drop(state);
         Some((admission, Attachment::new(Arc::clone(self), id), given_up))
@@ -229,6 +231,13 @@ impl Control {
         if state.stopping {
             return Err(Denied::Stopping);
         }
+        let asked = match (asked, who) {
+            (Asked::Name(name), Who::OfVolume(volume)) if access::named(volume, name).is_none() => {
+                let had = state.volumes.had(&volume.id, name);
+                had.map_or(asked, |read_only| Asked::Bound { region: name, read_only })
+            }
+            (asked, _) => asked,
+        };
         state.regions.admit(asked, who, &state.objects, &state.reach, &self.shards)
     }
 
@@ -239,14 +248,14 @@ impl Control {
 
     /// From now on programs may come by this volume.
     pub fn begin_volume(&self, volume: &str) {
-        self.lock().volumes.insert(volume.to_owned());
+        self.lock().volumes.begin(volume);
     }
 
     /// Ends the attachments that came by a volume that is gone. No more of them begin.
     pub fn end_volume(&self, volume: &str) {
         let of = |attached: &Attached| attached.by_volume.as_ref().is_some_and(|by| by.volume == volume);
         let mut state = self.lock();
-        state.volumes.remove(volume);
+        state.volumes.end(volume);
         state.attachments.end_where(of, VOLUME_GONE);
     }
 
@@ -282,10 +291,11 @@ impl Control {
         if state.stopping {
             return Err(Denied::Stopping);
         }
-        if attached.by_volume.as_ref().is_some_and(|by| !state.volumes.contains(&by.volume)) {
+        if attached.by_volume.as_ref().is_some_and(|by| !state.volumes.serves(&by.volume)) {
             return Err(Denied::VolumeGone);
         }
         state.regions.still_admits(admission, &attached, &state.objects)?;
+        state.volumes.note(&attached);
         let (id, given_up) = state.attachments.enter(attached);
         drop(state);
         self.note_change();

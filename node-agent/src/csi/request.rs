@@ -7,7 +7,10 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use pagemesh_crds::{ATTRIBUTE_REGIONS as REGIONS, AttachedRegion, parse_attach};
+use pagemesh_crds::{
+    ATTRIBUTE_MOUNT_TABLE as TABLE, ATTRIBUTE_REGIONS as REGIONS, AttachedRegion, parse_attach,
+    parse_mount_table,
+};
 use tonic::Status;
 
 use super::DRIVER;
@@ -37,6 +40,7 @@ pub(super) struct Request {
     pub(super) target: PathBuf,
     pub(super) pod: PodIdentity,
     pub(super) regions: Vec<VolumeRegion>,
+    pub(super) table: Option<String>,
 }
 
 impl Request {
@@ -56,8 +60,10 @@ impl Request {
                 pod.uid
             )));
         }
-        let regions = regions(&volume_context, &pod.namespace)?;
-        Ok(Request { id, target, pod, regions })
+        check_known(&volume_context)?;
+        let table = table(&volume_context)?;
+        let regions = regions(&volume_context, &pod.namespace, table.is_some())?;
+        Ok(Request { id, target, pod, regions, table })
     }
 }
 
@@ -171,20 +177,37 @@ fn pod(attributes: &HashMap<String, String>) -> Result<PodIdentity, Status> {
     })
 }
 
-fn regions(attributes: &HashMap<String, String>, namespace: &str) -> Result<Vec<VolumeRegion>, Status> {
-    let mut unknown: Vec<_> =
-        attributes.keys().filter(|key| !key.starts_with(FROM_KUBELET) && *key != REGIONS).collect();
-    unknown.sort();
-    if let Some(key) = unknown.first() {
-        return Err(invalid(format!(
-            "volumeAttributes has `{}`, which means nothing here: write `{REGIONS}`",
+fn check_known(attributes: &HashMap<String, String>) -> Result<(), Status> {
+    let is_known = |key: &String| key.starts_with(FROM_KUBELET) || key == REGIONS || key == TABLE;
+    match attributes.keys().filter(|key| !is_known(key)).min() {
+        None => Ok(()),
+        Some(key) => Err(invalid(format!(
+            "volumeAttributes has `{}`, which means nothing here: write `{REGIONS}` or `{TABLE}`",
             key.escape_debug()
-        )));
+        ))),
     }
+}
+
+fn table(attributes: &HashMap<String, String>) -> Result<Option<String>, Status> {
+    let text = attributes.get(TABLE).map(|text| text.trim()).filter(|text| !text.is_empty());
+    let table = text.map(parse_mount_table).transpose();
+    table.map_err(|wrong| invalid(format!("volumeAttributes.{TABLE} {wrong}")))
+}
+
+/// Who has a table need not name regions.
+fn regions(
+    attributes: &HashMap<String, String>,
+    namespace: &str,
+    has_table: bool,
+) -> Result<Vec<VolumeRegion>, Status> {
     let text = attributes.get(REGIONS).map(|text| text.trim()).unwrap_or_default();
+    if text.is_empty() && has_table {
+        return Ok(Vec::new());
+    }
     if text.is_empty() {
         return Err(invalid(format!(
-            "volumeAttributes names no region: write `{REGIONS}: table`, or several as `table,other/weights:ro`"
+            "volumeAttributes names no region: write `{REGIONS}: table`, or several as `table,other/weights:ro`, or \
+             `{TABLE}: main` for what a MountTable has"
         )));
     }
     let regions = parse_attach(text, Some(namespace))

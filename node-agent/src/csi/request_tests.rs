@@ -58,6 +58,7 @@ fn what_the_kubelet_asks_for() {
             service_account: "trainer".into(),
         },
         regions: vec![region("team-a/table", false), region("other/weights", true)],
+        table: None,
     };
     assert_eq!(read(|_| ()).unwrap(), expected);
     // A path that says the same in more words, and what else the kubelet may add.
@@ -66,6 +67,22 @@ fn what_the_kubelet_asks_for() {
         request.volume_context.insert("csi.storage.k8s.io/serviceAccount.tokens".into(), "{}".into());
     });
     assert_eq!(wordy.unwrap(), expected);
+}
+
+#[test]
+fn a_mount_table_in_place_of_regions_and_beside_them() {
+    let table = with("mountTable", " main ").unwrap();
+    assert_eq!((table.table.as_deref(), table.regions.len()), (Some("main"), 2));
+    let alone = read(|request| {
+        request.volume_context.insert("mountTable".into(), "main".into());
+        request.volume_context.remove("regions");
+    });
+    assert_eq!((alone.unwrap().regions, with("mountTable", "").unwrap().table), (vec![], None));
+    refused(
+        with("mountTable", "team-b/main"),
+        "volumeAttributes.mountTable has \"team-b/main\", which is no name",
+    );
+    refused(read(|request| drop(request.volume_context.remove("regions"))), "`mountTable: main`");
 }
 
 #[test]

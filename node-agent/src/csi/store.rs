@@ -120,12 +120,12 @@ impl Store {
     pub(super) fn publish(&self, request: Request) -> Result<(), PublishError> {
         let mut known = self.known();
         let known = known.as_mut().ok_or(PublishError::Closed)?;
-        let Request { id, target, pod, regions } = request;
+        let Request { id, target, pod, regions, table } = request;
         let (note, dir) = self.paths(&id);
         if known.waiting.contains(&note) {
             self.reopen(&note, known)?;
         }
-        let wanted = Note { volume: Volume { id, dir, pod, regions }, target };
+        let wanted = Note { volume: Volume { id, dir, pod, regions, table }, target };
         if let Some(open) = self.open.borrow().get(&wanted.volume.id) {
             let target = known.targets[&wanted.volume.id].clone();
             let there = Note { volume: Volume::clone(&open.volume), target };
@@ -237,6 +237,12 @@ fn difference(there: &Note, wanted: &Note) -> Option<String> {
     if there.volume.regions != wanted.volume.regions {
         let regions: Vec<_> = there.volume.regions.iter().map(|region| region.name.as_str()).collect();
         return Some(format!("with the regions {}", regions.join(", ")));
+    }
+    if there.volume.table != wanted.volume.table {
+        return Some(match &there.volume.table {
+            Some(table) => format!("with the MountTable {table}"),
+            None => "with the default MountTable".into(),
+        });
     }
     None
 }

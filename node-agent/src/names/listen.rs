@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, Stream};
-use tokio::net::{TcpListener, UnixListener, UnixSocket};
+use futures::stream::{self, Stream, StreamExt};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use super::asker::Asker;
 use super::placed::Placed;
 use super::{Names, serve};
 use crate::listen::candidates;
+use crate::volume::Volume;
 
 /// Name of the Unix socket in the agent's directory.
 pub const SOCKET: &str = "names.sock";
@@ -83,11 +85,24 @@ impl Listeners {
         let tcp = incoming(tcp, |tcp: Arc<TcpListener>| async move { Ok(tcp.accept().await?.0) });
         let unix = incoming(unix, |unix: Arc<UnixListener>| async move { Ok(unix.accept().await?.0) });
         let (tcp, unix) = tokio::join!(
-            serve::server().add_service(serve::service(&names)).serve_with_incoming(tcp),
-            serve::server().add_service(serve::service(&names)).serve_with_incoming(unix),
+            serve::server().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(tcp),
+            serve::server().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(unix),
         );
         for error in [tcp, unix].into_iter().filter_map(Result::err) {
             warn!(%error, "the name server has ended");
+        }
+    }
+}
+
+impl Names {
+    /// Answers one connection, as the pod of `volume` asks, or whoever may reach the agent's own sockets.
+    pub(crate) async fn serve(self: &Arc<Names>, connection: UnixStream, volume: Option<&Volume>) {
+        let asker = volume.map_or(Asker::Anybody, |volume| Asker::Pod(Arc::new(volume.clone())));
+        // No other follows; the server must not take that for its end.
+        let one = stream::once(async { io::Result::Ok(connection) }).chain(stream::pending());
+        let served = serve::server().add_service(serve::service(self, asker)).serve_with_incoming(one);
+        if let Err(error) = served.await {
+            warn!(%error, "a connection that asks for names has ended");
         }
     }
 }

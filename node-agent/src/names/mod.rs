@@ -1,9 +1,10 @@
 //! This agent as a name server: gRPC `pagemesh.v1.Directory` for everybody, and what programs mean by the paths that they open.
 //!
-//! [`Names`] is what the agent knows, taken from the objects in force; `serve` answers from it, `listen` makes the sockets,
-//! `mount` says which region a program means. All of it is off the data path, and nothing here waits for another name server but
+//! [`Names`] is what the agent knows, taken from the objects in force; `serve` answers from it, as far as `asker` may see it,
+//! `listen` makes the sockets, `mount` says which region a program means. All of it is off the data path, and nothing here waits for another name server but
 //! within a deadline.
 
+mod asker;
 mod listen;
 mod mount;
 mod placed;

@@ -31,6 +31,13 @@ impl From<Problem> for NoName {
     }
 }
 
+/// Where `name` is for a program of the node, or of a volume's pod.
+fn place(name: &str, volume: Option<&Volume>) -> Result<Place, Problem> {
+    let namespace = volume.map_or(NAMESPACE_DEFAULT, |volume| &volume.pod.namespace);
+    let table = volume.and_then(|volume| volume.table.as_deref()).unwrap_or_default();
+    Place::parse(namespace, name)?.with_table(table)
+}
+
 impl Names {
     /// What a program of the node, or of a volume's pod, means by `name`. Where the path leads to other name servers, they are
     /// asked.
@@ -38,20 +45,11 @@ impl Names {
     /// # Errors
     /// The path is bound, and leads nowhere.
     pub async fn meant(&self, name: &str, volume: Option<&Volume>) -> Result<Meant, NoName> {
-        let namespace = volume.map_or(NAMESPACE_DEFAULT, |volume| &volume.pod.namespace);
-        let (tree, _) = self.now();
         // What is no path is no bound one either; who admits programs says what is wrong with it.
-        let Ok(place) = Place::parse(namespace, name) else { return Ok(Meant::Name) };
-        if !place.own {
+        let Ok(place) = place(name, volume) else { return Ok(Meant::Name) };
+        let (tree, _) = self.now();
+        if !place.own || !tree.binds(&place)? {
             return Ok(Meant::Name);
-        }
-        if !tree.binds(&place) {
-            // A process that inherits a region knows it by its own name, whatever path it was opened by.
-            let unnamed =
-                volume.is_some_and(|volume| volume.regions.iter().all(|region| region.name != name));
-            let mounted = if unnamed { tree.mounts(namespace, name) } else { None };
-            let bound = |read_only| Meant::Bound { region: name.to_owned(), read_only };
-            return Ok(mounted.map_or(Meant::Name, bound));
         }
         let mut walk = Walk::new(place);
         match self.resolve(&tree, &mut walk).await? {
@@ -65,6 +63,17 @@ impl Names {
                 Err(Problem::new(ProblemKind::NotFound, reason).into())
             }
         }
+    }
+
+    /// Whether the table is there in which a volume's pod looks names up, so that it may start.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_table(&self, volume: &Volume) -> Result<(), NoName> {
+        if volume.table.is_some() {
+            self.now().0.look(&place("", Some(volume))?)?;
+        }
+        Ok(())
     }
 
     /// What another server says may be of another mesh: there can be a Region of the same name here, which is not meant.

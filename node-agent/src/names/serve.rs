@@ -13,6 +13,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::Names;
+use super::asker::Asker;
 
 /// Watches at a time.
 pub const WATCHES_MAX: usize = 1024;
@@ -34,17 +35,39 @@ pub(super) fn server() -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
 }
 
-pub(super) fn service(names: &Arc<Names>) -> DirectoryServer<Asked> {
-    DirectoryServer::new(Asked(Arc::clone(names))).max_decoding_message_size(4 * QUERY_BYTES_MAX)
+pub(super) fn service(names: &Arc<Names>, asker: Asker) -> DirectoryServer<Asked> {
+    let asked = Asked { names: Arc::clone(names), asker };
+    DirectoryServer::new(asked).max_decoding_message_size(4 * QUERY_BYTES_MAX)
 }
 
 /// Names, as gRPC asks for them.
 #[derive(Debug)]
-pub(super) struct Asked(Arc<Names>);
+pub(super) struct Asked {
+    names: Arc<Names>,
+    asker: Asker,
+}
 
-/// Where to look.
-fn place(query: &Query) -> Result<Place, Problem> {
-    Place::parse(&query.namespace, &query.path)?.with_table(&query.table)
+impl Asked {
+    /// What a path stands for, as far as who asks is shown it.
+    async fn resolve(&self, tree: &Tree, walk: &mut Walk, follow: bool) -> Result<End, Problem> {
+        let end = if follow { self.names.resolve(tree, walk).await } else { tree.resolve(walk) };
+        self.asker.end(end?, walk, tree, &self.names.objects.borrow())
+    }
+
+    /// What is in a context, in the same way.
+    async fn list(
+        &self,
+        tree: &Tree,
+        walk: &mut Walk,
+        follow: bool,
+    ) -> Result<Result<Listing, End>, Problem> {
+        let found = if follow { self.names.list(tree, walk).await? } else { list_own(tree, walk)? };
+        let objects = self.names.objects.borrow();
+        match found {
+            Ok(listing) => Ok(Ok(self.asker.listing(listing, walk, tree, &objects))),
+            Err(end) => self.asker.end(end, walk, tree, &objects).map(Err),
+        }
+    }
 }
 
 impl Names {
@@ -105,49 +128,47 @@ fn list_own(tree: &Tree, walk: &mut Walk) -> Result<Result<Listing, End>, Proble
 #[tonic::async_trait]
 impl Directory for Asked {
     async fn resolve(&self, request: Request<Query>) -> Result<Response<proto::Resolution>, Status> {
-        let Asked(names) = self;
-        names.check_fresh()?;
+        self.names.check_fresh()?;
         let query = request.into_inner();
-        let (tree, version) = names.now();
-        let place = match place(&query) {
+        let (tree, version) = self.names.now();
+        let place = match self.asker.place(&query) {
             Ok(place) => place,
             Err(problem) => return Ok(Response::new(wire::resolution(version, &[], &Err(problem)))),
         };
         let mut walk = Walk::new(place);
-        let end = if query.follow { names.resolve(&tree, &mut walk).await } else { tree.resolve(&mut walk) };
+        let end = self.resolve(&tree, &mut walk, query.follow).await;
         Ok(Response::new(wire::resolution(version, walk.trace(), &end)))
     }
 
     async fn list(&self, request: Request<Query>) -> Result<Response<proto::Listing>, Status> {
-        let Asked(names) = self;
-        names.check_fresh()?;
+        self.names.check_fresh()?;
         let query = request.into_inner();
-        let (tree, version) = names.now();
-        let place = match place(&query) {
+        let (tree, version) = self.names.now();
+        let place = match self.asker.place(&query) {
             Ok(place) => place,
             Err(problem) => {
                 return Ok(Response::new(wire::listing(version, &query.path, &[], &Err(problem))));
             }
         };
         let mut walk = Walk::new(place);
-        let end = if query.follow { names.list(&tree, &mut walk).await } else { list_own(&tree, &mut walk) };
+        let end = self.list(&tree, &mut walk, query.follow).await;
         Ok(Response::new(wire::listing(version, &query.path, walk.trace(), &end)))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::Resolution, Status>> + Send>>;
 
     async fn watch(&self, request: Request<Query>) -> Result<Response<Self::WatchStream>, Status> {
-        let names = Arc::clone(&self.0);
+        let (names, asker) = (Arc::clone(&self.names), self.asker.clone());
         names.check_fresh()?;
-        let place =
-            place(&request.into_inner()).map_err(|problem| Status::invalid_argument(problem.reason))?;
+        let place = asker.place(&request.into_inner());
+        let place = place.map_err(|problem| Status::invalid_argument(problem.reason))?;
         let permit = Arc::clone(&names.watches).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!(
                 "{WATCHES_MAX} names are watched here already: try again later"
             ))
         })?;
         let objects = names.objects.clone();
-        let watching = Watching { names, place, objects, last: None, over: false, _permit: permit };
+        let watching = Watching { names, asker, place, objects, last: None, over: false, _permit: permit };
         let stream = stream::unfold(watching, async |mut watching| {
             let news = watching.news().await?;
             Some((news, watching))
@@ -159,6 +180,7 @@ impl Directory for Asked {
 /// A path that somebody watches.
 struct Watching {
     names: Arc<Names>,
+    asker: Asker,
     place: Place,
     objects: tokio::sync::watch::Receiver<Arc<crate::config::Objects>>,
     last: Option<(Walk, Result<End, Problem>)>,
@@ -177,6 +199,7 @@ impl Watching {
             let (tree, version) = self.names.now();
             let mut walk = Walk::new(self.place.clone());
             let end = tree.resolve(&mut walk);
+            let end = end.and_then(|end| self.asker.end(end, &walk, &tree, &self.objects.borrow()));
             let now = (walk, end);
             if self.last.as_ref() != Some(&now) {
                 let resolution = wire::resolution(version, now.0.trace(), &now.1);

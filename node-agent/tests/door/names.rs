@@ -1,13 +1,25 @@
 //! What a pod's socket lets in, and what its people are told of the rest.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use pagemesh_names::Remote;
+use pagemesh_names::proto::directory_client::DirectoryClient;
+use pagemesh_names::proto::{Query, Resolution, entry, listing, resolution};
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
 
 use crate::client::{Client, packet};
-use crate::node::{ATTACHMENTS_MAX, Mesh, knock};
+use crate::node::{ATTACHMENTS_MAX, Mesh, TABLES, knock};
 use crate::program::Program;
+
+/// The packet that asks whether a volume's regions can be attached.
+const ASK: u16 = 13;
+/// The packet that asks for a connection to the name server, and its answer.
+const NAMES: u16 = 16;
+const OK: u16 = 7;
 
 #[test]
 fn what_is_refused_is_said_to_the_program_and_to_the_pods_people() {
@@ -88,6 +100,145 @@ fn paths_that_a_mount_table_binds_lead_to_its_regions() {
 }
 
 #[test]
+fn a_pod_may_have_a_table_of_its_own() {
+    let mesh = Mesh::start();
+    let node = &mesh.nodes[1];
+    let socket = node.volume_of_table("batch");
+    assert_eq!(trouble(&socket), "", "it may start");
+    for (name, answer) in [
+        ("input", "attached"),
+        ("data/now", "attached to read"),
+        // Of the default table.
+        ("data/fixed", "refused 1 this pod's volume does not name region data/fixed"),
+        ("table", "refused 1 this pod's volume does not name region table"),
+    ] {
+        let said = Program::start(&socket).ask(&format!("attach {name}"));
+        assert!(said.starts_with(answer), "{name}: {said}");
+    }
+    let missing = "there is no MountTable later in namespace team: add it, or name another";
+    let socket = node.volume_of_table("later");
+    assert_eq!(trouble(&socket), missing);
+    assert_eq!(Program::start(&socket).ask("attach input"), format!("refused 1 {missing}"));
+    mesh.declare("", &TABLES.replace("{name: batch,", "{name: later,"));
+    assert_eq!(trouble(&socket), "");
+    assert_eq!(Program::start(&socket).ask("attach input"), "attached");
+}
+
+#[test]
+fn what_a_program_has_its_children_get_wherever_the_path_leads_now() {
+    let mut mesh = Mesh::start();
+    let volume = |mesh: &Mesh, id: &str| mesh.nodes[1].volume_called(id, "writer", &["other/weights"]);
+    let (socket, other) = (volume(&mesh, "has"), volume(&mesh, "has-not"));
+    let mut parent = Program::start(&socket);
+    assert_eq!(parent.ask("attach data/now"), "attached");
+    mesh.declare("", "");
+    let ask = |socket: &Path, name: &str| Program::start(socket).ask(&format!("attach {name}"));
+    assert!(
+        ask(&socket, "data/now").starts_with("refused 1 this pod's volume"),
+        "for later opens it is gone"
+    );
+    assert_eq!(ask(&socket, "team/table"), "attached");
+    assert!(ask(&other, "team/table").starts_with("refused 1 this pod's volume"));
+    mesh.restart(1, "");
+    mesh.declare("", "");
+    assert_eq!(ask(&socket, "team/table"), "attached", "an agent that was started again knows");
+    assert_eq!(parent.ask("store 1 5"), "stored");
+}
+
+/// Why a volume's pod should not start yet, as its keeper is told.
+fn trouble(socket: &Path) -> String {
+    let client = Client::connect(socket);
+    client.send(&packet(ASK, &[]), &[]);
+    let (state, _) = client.receive().expect("it is answered");
+    let length = usize::from(u16::from_le_bytes([state[12], state[13]]));
+    String::from_utf8(state[16..16 + length].to_vec()).unwrap()
+}
+
+/// A connection to the name server by a pod's socket. It lives as long as the other one.
+async fn directory(socket: &Path) -> (DirectoryClient<Channel>, Client) {
+    let client = Client::connect(socket);
+    client.send(&packet(NAMES, &[]), &[]);
+    let (answer, mut descriptors) = client.receive().expect("it is answered");
+    assert_eq!((&answer[..], descriptors.len()), (&packet(OK, &[])[..], 1));
+    let stream = UnixStream::from(descriptors.remove(0));
+    (DirectoryClient::new(Remote::over(stream).await.unwrap()), client)
+}
+
+fn ask(path: &str) -> Query {
+    Query { path: path.into(), follow: true, ..Query::default() }
+}
+
+/// What a path stands for, in a word or a sentence.
+fn said(resolution: Resolution) -> String {
+    match resolution.end.unwrap() {
+        resolution::End::Region(region) => {
+            let read_only = if region.read_only { " ro" } else { "" };
+            format!("{}/{} {}{read_only}", region.namespace, region.name, region.epoch)
+        }
+        resolution::End::Context(_) => "context".into(),
+        resolution::End::Elsewhere(place) => format!("elsewhere: {place:?}"),
+        resolution::End::Problem(problem) => problem.reason,
+    }
+}
+
+#[test]
+fn a_pod_asks_for_names_by_its_socket_and_is_shown_its_own() {
+    let mut mesh = Mesh::start();
+    mesh.allow("access: [{serviceAccount: writer}, {serviceAccount: reader, mode: ReadOnly}]");
+    let forbidden =
+        "service account team/stranger may not attach to region team/table: allow it in spec.access";
+    let elsewhere = "a pod is not shown /other: it sees its own namespace, and the contexts in it";
+    let only_own = "this pod looks up names in its own namespace, team, and table";
+    let volume = |service_account: &str| mesh.nodes[1].volume(service_account, &["team/table"]);
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for (socket, query, expected) in [
+            (volume("writer"), ask("data/now"), "team/table 1"),
+            (volume("writer"), ask("data/fixed"), "team/table 1 ro"),
+            (volume("writer"), ask("/team/data"), "context"),
+            (volume("writer"), Query { namespace: "team".into(), ..ask("table") }, "team/table 1"),
+            (volume("reader"), ask("data/now"), "team/table 1 ro"),
+            (volume("stranger"), ask("data/now"), forbidden),
+            (volume("writer"), ask("/other"), elsewhere),
+            (volume("writer"), ask("/"), "a pod is not shown /: it sees its own namespace"),
+            (volume("writer"), Query { namespace: "other".into(), ..ask("x") }, only_own),
+            (volume("writer"), Query { table: "batch".into(), ..ask("input") }, only_own),
+            (mesh.nodes[1].volume_of_table("batch"), ask("input"), "team/table 1"),
+            (
+                mesh.nodes[1].volume_of_table("batch"),
+                ask("data/fixed"),
+                "there is nothing at /team/data/fixed",
+            ),
+        ] {
+            let (mut names, _client) = directory(&socket).await;
+            let answer = said(names.resolve(query.clone()).await.unwrap().into_inner());
+            assert!(answer.starts_with(expected), "{query:?} at {}: {answer}", socket.display());
+        }
+        let (mut names, client) = directory(&volume("stranger")).await;
+        let listing = names.list(ask("")).await.unwrap().into_inner();
+        let Some(listing::End::Entries(entries)) = listing.end else { panic!("{listing:?}") };
+        let shown: Vec<_> = entries.entries.iter().map(|entry| (entry.name.as_str(), &entry.what)).collect();
+        let [("data", _), ("far", _), ("table", Some(entry::What::Dangling(problem)))] = &shown[..] else {
+            panic!("{shown:?}")
+        };
+        assert!(problem.reason.starts_with(forbidden), "{problem:?}");
+        // Who is let in by a change is told of it.
+        let mut watch = names.watch(ask("table")).await.unwrap().into_inner();
+        assert!(said(watch.message().await.unwrap().unwrap()).starts_with(forbidden));
+        mesh.allow("access: [{serviceAccount: stranger}]");
+        assert_eq!(said(watch.message().await.unwrap().unwrap()), "team/table 1");
+        drop(client);
+        assert!(watch.message().await.is_err(), "the first connection has ended");
+    });
+    let socket = volume("stranger");
+    let (mut names, _client) = runtime.block_on(directory(&socket));
+    let mut resolve = || runtime.block_on(names.resolve(ask("table")));
+    assert_eq!(said(resolve().unwrap().into_inner()), "team/table 1");
+    mesh.restart(1, "");
+    assert!(resolve().is_err(), "the agent has ended");
+}
+
+#[test]
 fn a_volume_that_is_gone_takes_its_programs_connections() {
     let mesh = Mesh::start();
     let node = &mesh.nodes[0];
@@ -111,7 +262,6 @@ fn a_volume_that_is_gone_takes_its_programs_connections() {
 
 #[test]
 fn a_pod_has_its_share_of_attachments_however_many_volumes_it_has() {
-    const ASK: u16 = 13;
     const TOO_MANY: u32 = 4;
     let mesh = Mesh::start();
     let node = &mesh.nodes[0];

@@ -34,6 +34,29 @@ pub(crate) const ATTACHMENTS_MAX: usize = 64;
 /// Nodes of a mesh.
 const NODES: u16 = 2;
 
+/// The MountTables of namespace `team`.
+pub(crate) const TABLES: &str = "\
+---
+apiVersion: pagemesh.io/v1alpha1
+kind: MountTable
+metadata: {name: main, namespace: team}
+spec:
+  default: true
+  mounts:
+  - {path: data/now, region: table}
+  - {path: data/fixed, region: table, readOnly: true}
+  - {path: data/gone, region: gone}
+  contexts: [{path: far, delegate: {context: x, to: '127.0.0.1:1'}}]
+---
+apiVersion: pagemesh.io/v1alpha1
+kind: MountTable
+metadata: {name: batch, namespace: team}
+spec:
+  mounts:
+  - {path: data/now, region: table, readOnly: true}
+  - {path: input, region: table}
+";
+
 type OpenVolumes = Arc<BTreeMap<String, OpenVolume>>;
 
 /// What a node is while its agent runs.
@@ -156,6 +179,21 @@ impl Node {
 
     /// The same, of this id: a pod may have several.
     pub(crate) fn volume_called(&self, id: &str, service_account: &str, regions: &[&str]) -> PathBuf {
+        self.volume_with(id, service_account, regions, None)
+    }
+
+    /// Gives a pod of service account `team/writer` a volume for what a MountTable has.
+    pub(crate) fn volume_of_table(&self, table: &str) -> PathBuf {
+        self.volume_with(table, "writer", &[], Some(table.into()))
+    }
+
+    fn volume_with(
+        &self,
+        id: &str,
+        service_account: &str,
+        regions: &[&str],
+        table: Option<String>,
+    ) -> PathBuf {
         let dir = self.dir.join(id);
         fs::create_dir_all(&dir).unwrap();
         let socket = dir.join("agent.sock");
@@ -171,7 +209,7 @@ impl Node {
             service_account: service_account.into(),
         };
         let regions = regions.iter().map(region).collect();
-        let volume = Arc::new(Volume { id: id.into(), dir, pod, regions });
+        let volume = Arc::new(Volume { id: id.into(), dir, pod, regions, table });
         self.change_volumes(|volumes| {
             volumes.insert(id.into(), OpenVolume { volume, listener });
         });
@@ -225,6 +263,11 @@ impl Mesh {
 
     /// Declares the region with this `access`, as in `access: []`; the default if it is empty.
     pub(crate) fn allow(&self, access: &str) {
+        self.declare(access, TABLES);
+    }
+
+    /// The same, with these MountTables.
+    pub(crate) fn declare(&self, access: &str, tables: &str) {
         let agents = self.nodes.iter().map(|node| {
             let address = node.running().network.local_addr();
             format!(
@@ -238,12 +281,7 @@ impl Mesh {
             "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: table, namespace: team}}\n\
              spec: {{size: 1Mi, {access}}}\nstatus: {{placement: {{epoch: 1, homes: [{{agent: node-0}}]}}}}\n"
         ));
-        text.push_str(
-            "---\napiVersion: pagemesh.io/v1alpha1\nkind: MountTable\nmetadata: {name: main, namespace: team}\n\
-             spec:\n  default: true\n  mounts:\n  - {path: data/now, region: table}\n  \
-             - {path: data/fixed, region: table, readOnly: true}\n  - {path: data/gone, region: gone}\n  \
-             contexts: [{path: far, delegate: {context: x, to: '127.0.0.1:1'}}]\n",
-        );
+        text.push_str(tables);
         let files = Files::from([("mesh.yaml".to_owned(), Ok(text))]);
         for node in &self.nodes {
             let control = node.control();

@@ -47,7 +47,8 @@ matchConstraints:
 matchConditions:
   - name: asks-to-be-attached
     expression: >-
-      has(object.metadata.annotations) && "pagemesh.io/attach" in object.metadata.annotations
+      has(object.metadata.annotations) && ("pagemesh.io/attach" in object.metadata.annotations
+      || "pagemesh.io/mount-table" in object.metadata.annotations)
   # What stands for a pod that a kubelet has from a file must be as that pod is.
   - name: is-no-mirror
     expression: >-
@@ -60,16 +61,25 @@ cli/src/inject: a test on a cluster holds them together.
 */}}
 {{- define "pagemesh.injection.variables" -}}
 variables:
+  - name: asksForRegions
+    expression: >-
+      "pagemesh.io/attach" in object.metadata.annotations
   - name: attach
     expression: >-
-      object.metadata.annotations["pagemesh.io/attach"]
+      object.metadata.annotations[?"pagemesh.io/attach"].orValue("")
+  - name: asksForTable
+    expression: >-
+      "pagemesh.io/mount-table" in object.metadata.annotations
+  - name: table
+    expression: >-
+      object.metadata.annotations[?"pagemesh.io/mount-table"].orValue("")
   - name: containersText
     expression: >-
       object.metadata.annotations[?"pagemesh.io/containers"].orValue("")
   # How much is looked at is limited first: the API server does this work for whoever may create pods.
   - name: entries
     expression: >-
-      size(variables.attach) > 8192 ? [] : variables.attach.split(",")
+      !variables.asksForRegions || size(variables.attach) > 8192 ? [] : variables.attach.split(",")
   - name: someEntries
     expression: >-
       size(variables.entries) > 32 ? [] : variables.entries
@@ -81,6 +91,10 @@ variables:
       variables.someEntries.filter(entry, !entry.matches(
       r"^\s*([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:ro)?\s*$"))
       .map(entry, entry.find(r"(?s)\S(.*\S)?"))
+  # What the volume says of it.
+  - name: regionsText
+    expression: >-
+      variables.regions.join(",")
   - name: names
     expression: >-
       variables.regions.map(region, region.endsWith(":ro") ? region.substring(0, size(region) - 3) : region)
@@ -153,8 +167,13 @@ variables:
       : variables.twice != []
       ? "the annotation pagemesh.io/attach names " + variables.twice[0]
       + " more than once; name each region once, with :ro or without"
+      : variables.asksForTable && (size(variables.table) > 63 || !variables.table.matches(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))
+      ? "the annotation pagemesh.io/mount-table has " + strings.quote(variables.table.substring(0,
+      size(variables.table) > 64 ? 64 : size(variables.table)))
+      + (size(variables.table) > 64 ? "..." : "")
+      + ", which is no name of a MountTable; write that of one of the pod's namespace, such as main"
       : object.spec.?os.?name.orValue("") == "windows"
-      ? "the pod is for Windows, and pagemesh attaches on Linux; remove the annotation pagemesh.io/attach"
+      ? "the pod is for Windows, and pagemesh attaches on Linux; remove pagemesh's annotations"
       : size(variables.containersText) > 8192
       ? "the annotation pagemesh.io/containers has more than 8192 characters; name fewer containers"
       : size(variables.which) > size(variables.all)

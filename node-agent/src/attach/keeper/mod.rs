@@ -29,6 +29,7 @@ use super::socket::{Connection, PeerCredentials};
 use crate::control::{Denied, Who};
 use crate::kept::Process;
 use crate::memory::RegionFile;
+use crate::names::NoName;
 use crate::shard::Counted;
 use crate::volume::Volume;
 
@@ -99,7 +100,8 @@ pub(super) async fn serve(
                     | Request::Map { .. }
                     | Request::Unmap { .. }
                     | Request::Resume { .. }
-                    | Request::Keep,
+                    | Request::Keep
+                    | Request::Names,
                     _,
                 ) => return bad("a keeper says nothing but Ask"),
             },
@@ -107,8 +109,11 @@ pub(super) async fn serve(
     }
 }
 
-/// Why a region of a volume cannot be attached now, if one cannot.
+/// Why a volume's pod should not start yet, if it should not: its table is not there, or one of its regions cannot be attached.
 pub(super) fn trouble(shared: &Shared, volume: &Volume) -> Option<Denied> {
+    if let Err(NoName(reason)) = shared.names.check_table(volume) {
+        return Some(Denied::LeadsNowhere(reason));
+    }
     volume.regions.iter().find_map(|region| shared.control.check(&region.name, Who::OfVolume(volume)).err())
 }
 
