@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod follow;
+mod hints;
 mod place;
 mod problem;
 pub mod proto;
@@ -17,6 +18,7 @@ mod tree;
 mod walk;
 pub mod wire;
 
+pub use hints::{HINTS_MAX, Hinted, Hints};
 pub use place::{Place, QUERY_BYTES_MAX};
 pub use problem::{Problem, ProblemKind};
 pub use remote::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, Remote, explain};

@@ -16,7 +16,7 @@ pub use serve::{ASKED_ELSEWHERE_MAX, WATCHES_MAX};
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pagemesh_names::{Tree, proto};
+use pagemesh_names::{Hints, Tree, proto};
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
@@ -31,6 +31,8 @@ pub struct Names {
     known: Mutex<Known>,
     /// Questions that other servers are asked for somebody at a time.
     elsewhere: Semaphore,
+    /// What they have said, for programs that attach.
+    hints: Hints,
     watches: Arc<Semaphore>,
 }
 
@@ -53,7 +55,7 @@ impl Names {
         let known = Mutex::new(Known { of, tree, generation: 1, notes });
         let (elsewhere, watches) =
             (Semaphore::new(ASKED_ELSEWHERE_MAX), Arc::new(Semaphore::new(WATCHES_MAX)));
-        Names { server, incarnation, objects, known, elsewhere, watches }
+        Names { server, incarnation, objects, known, elsewhere, hints: Hints::default(), watches }
     }
 
     /// The tree as of now, and which of those that were it is.

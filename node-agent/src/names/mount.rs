@@ -1,7 +1,8 @@
 //! Which region a program means by a path that a MountTable binds.
 
 use pagemesh_crds::NAMESPACE_DEFAULT;
-use pagemesh_names::{End, Place, Problem, ProblemKind, Region, Walk};
+use pagemesh_names::{End, Place, Problem, ProblemKind, Region, Remote, Walk};
+use tracing::warn;
 
 use super::Names;
 use crate::volume::Volume;
@@ -52,9 +53,14 @@ impl Names {
             return Ok(Meant::Name);
         }
         let mut walk = Walk::new(place);
-        match self.resolve(&tree, &mut walk).await? {
+        let servers = self.hints.over(&Remote);
+        let end = self.resolve(&tree, &mut walk, &servers).await?;
+        if let Some(problem) = servers.unanswered() {
+            warn!("{problem}; a program that opens {name} gets what it was told before");
+        }
+        match end {
             End::Region { region, read_only } => {
-                self.check_declared(&region, &walk)?;
+                self.check_declared(&region, &walk).inspect_err(|_| self.hints.forget(&region))?;
                 Ok(Meant::Bound { region: format!("{}/{}", region.namespace, region.name), read_only })
             }
             End::Context | End::Elsewhere(_) => {

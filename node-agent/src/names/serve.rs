@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, stream};
+use pagemesh_names::follow::{self, Servers};
 use pagemesh_names::proto::directory_server::{Directory, DirectoryServer};
 use pagemesh_names::proto::{self, Query};
-use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, follow, wire};
+use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, wire};
 use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -50,7 +51,7 @@ pub(super) struct Asked {
 impl Asked {
     /// What a path stands for, as far as who asks is shown it.
     async fn resolve(&self, tree: &Tree, walk: &mut Walk, follow: bool) -> Result<End, Problem> {
-        let end = if follow { self.names.resolve(tree, walk).await } else { tree.resolve(walk) };
+        let end = if follow { self.names.resolve(tree, walk, &Remote).await } else { tree.resolve(walk) };
         self.asker.end(end?, walk, tree, &self.names.objects.borrow())
     }
 
@@ -79,12 +80,17 @@ impl Names {
     }
 
     /// What a path stands for. Other servers are asked only if it leads to them, and no more of them at a time than may be.
-    pub(super) async fn resolve(&self, tree: &Tree, walk: &mut Walk) -> Result<End, Problem> {
+    pub(super) async fn resolve(
+        &self,
+        tree: &Tree,
+        walk: &mut Walk,
+        servers: &impl Servers,
+    ) -> Result<End, Problem> {
         let end = tree.resolve(walk)?;
         if !matches!(end, End::Elsewhere(_)) {
             return Ok(end);
         }
-        self.elsewhere(walk, async |walk| follow::resolve(tree, &Remote, walk).await).await
+        self.elsewhere(walk, async |walk| follow::resolve(tree, servers, walk).await).await
     }
 
     /// What is in a context, in the same way.

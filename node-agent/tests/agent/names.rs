@@ -214,6 +214,33 @@ fn a_server_that_is_silent_costs_a_bounded_time() {
 }
 
 #[test]
+fn what_a_server_has_said_holds_for_programs_while_it_is_away() {
+    let spec = "{default: true, mounts: [{path: p/q, region: table, namespace: default}]}";
+    let mut far = agent("names-hinted", &[("x", spec)]);
+    let context = format!(
+        "{{default: true, contexts: [{{path: far, delegate: {{context: x, to: '{}'}}}}]}}",
+        address(&far)
+    );
+    let near = agent("names-hints", &[("default", &context)]);
+    let ask = |path: &str| hello(&Program::connect(&near.socket()), path);
+    assert_eq!(ask("far/p/q"), Ok(64 << 10));
+    assert!(far.stop().success());
+    assert_eq!(ask("far/p/q"), Ok(64 << 10));
+    near.await_log("a program that opens far/p/q gets what it was told before");
+    assert!(ask("far/p").unwrap_err().1.contains("does not answer"), "nobody has asked for it before");
+    // A hint that turns out wrong is dropped.
+    let declared = near.scratch.0.join("objects/table.yaml");
+    let text = fs::read_to_string(&declared).unwrap();
+    fs::remove_file(&declared).unwrap();
+    await_answer(&near, |program| {
+        hello(program, "far/p/q").err().filter(|(_, text)| text.contains("not one of this mesh"))
+    });
+    near.scratch.object("table.yaml", &text);
+    await_answer(&near, |program| hello(program, "table").ok());
+    assert!(ask("far/p/q").unwrap_err().1.contains("does not answer"), "the hint is kept");
+}
+
+#[test]
 fn an_agent_that_ends_takes_its_socket_along() {
     let mut agent = agent("names-end", &[]);
     let socket = agent.run_dir().join("names.sock");
