@@ -123,6 +123,38 @@ impl Scene {
         self.start(&name, on, region, &["python3", "/programs/load.py", &path, &index, &count]).await?;
         Ok(Load { scene: self, name })
     }
+
+    /// Starts one on each of two nodes, and waits until both write.
+    pub(crate) async fn start_loads(&self, on: [&str; 2], region: &str) -> Result<Loads<'_>> {
+        let [first, second] = on;
+        let loads = Loads([
+            self.start_load(On(first), region, 0, 2).await?,
+            self.start_load(On(second), region, 1, 2).await?,
+        ]);
+        loads.go_on(50).await?;
+        Ok(loads)
+    }
+}
+
+/// Load programs that share a region.
+pub(crate) struct Loads<'a>(pub(crate) [Load<'a>; 2]);
+
+impl Loads<'_> {
+    /// Waits until each of them has done `writes` more writes than now, none of them wrong.
+    pub(crate) async fn go_on(&self, writes: u64) -> Result<()> {
+        for load in &self.0 {
+            load.goes_on(writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells them to end, and makes sure that nothing was wrong and no access failed from their first to their last.
+    pub(crate) async fn good(self) -> Result<()> {
+        for load in self.0 {
+            load.good().await?;
+        }
+        Ok(())
+    }
 }
 
 /// A load program that runs in a pod.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod csi;
 mod detached_mount;
+mod grpc;
 pub mod handover;
 pub mod http;
 pub mod instance;

@@ -143,6 +143,8 @@ pub enum Reason {
     Internal,
     /// This pod may not attach to the region.
     Forbidden,
+    /// The region is being deleted.
+    Deleting,
 }
 
 /// The agent's no, with its sentence for people.
@@ -261,6 +263,7 @@ fn decode_refusal(packet: &[u8]) -> Refusal {
         4 => Reason::TooMany,
         5 => Reason::Version,
         7 => Reason::Forbidden,
+        8 => Reason::Deleting,
         _ => Reason::Internal,
     };
     let mut text = [0; TEXT_MAX];

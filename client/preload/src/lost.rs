@@ -54,9 +54,11 @@ impl Loss {
             Loss::Error(error) if error.agent_is_away() => Patience::Endless,
             Loss::Error(Error::Refused(refusal)) => match refusal.reason {
                 Reason::NotReady | Reason::TooMany | Reason::Internal => Patience::Short,
-                Reason::UnknownRegion | Reason::BadRequest | Reason::Version | Reason::Forbidden => {
-                    Patience::None
-                }
+                Reason::UnknownRegion
+                | Reason::BadRequest
+                | Reason::Version
+                | Reason::Forbidden
+                | Reason::Deleting => Patience::None,
             },
             Loss::Error(_) | Loss::Other => Patience::None,
         }
@@ -127,11 +129,12 @@ mod tests {
             (
                 Patience::None,
                 vec![
-                    // Unknown, a bad request, another version, forbidden.
+                    // Unknown, a bad request, another version, forbidden, being deleted.
                     refused(1),
                     refused(3),
                     refused(5),
                     refused(7),
+                    refused(8),
                     Error::Unreachable(Errno(libc::EACCES)).into(),
                     Error::Mapping(Errno(libc::ENOMEM)).into(),
                     Error::Descriptors(Errno(libc::EMFILE)).into(),

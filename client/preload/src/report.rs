@@ -38,7 +38,7 @@ pub(crate) fn errno_of(error: &Error) -> Errno {
         Error::TooManyRegions => libc::EMFILE,
         Error::Unreachable(_) | Error::Gone(_) => libc::ECONNREFUSED,
         Error::Refused(refusal) => match refusal.reason {
-            Reason::UnknownRegion => libc::ENOENT,
+            Reason::UnknownRegion | Reason::Deleting => libc::ENOENT,
             Reason::NotReady => libc::EAGAIN,
             Reason::BadRequest => libc::EINVAL,
             Reason::TooMany => libc::ENOMEM,

@@ -9,7 +9,6 @@ use kube::{Api, ResourceExt};
 use pagemesh_crds::{Agent, Region};
 
 use crate::install::{self, LENDS};
-use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
 use crate::wait::{EVENTUALLY, Seen, until};
 
@@ -118,13 +117,7 @@ pub(super) async fn a_drained_home_hands_over_under_load(scene: &Scene) -> Resul
             scene.ready("quiet").await?;
             scene.fill("quiet-writer", second, "quiet", "quiet").await?
         };
-        let loads = [
-            scene.start_load(On(first), "table", 0, 2).await?,
-            scene.start_load(On(third), "table", 1, 2).await?,
-        ];
-        for load in &loads {
-            load.goes_on(100).await?;
-        }
+        let loads = scene.start_loads([first, third], "table").await?;
         let drain =
             ["drain", second, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=240s"];
         let drained = scene.cluster.kubectl(&drain).await;
@@ -133,9 +126,7 @@ pub(super) async fn a_drained_home_hands_over_under_load(scene: &Scene) -> Resul
             for region in ["table", "quiet"] {
                 scene.homes_are(region, "off the drained node", |homes| !homes.contains(second)).await?;
             }
-            for load in &loads {
-                load.goes_on(100).await?;
-            }
+            loads.go_on(100).await?;
             // What nobody touched while it moved is what it was.
             let read = scene.checksum("quiet-reader", first, "quiet").await?;
             ensure!(written == read, "wrote {written}, after the drain {read}");
@@ -151,9 +142,7 @@ pub(super) async fn a_drained_home_hands_over_under_load(scene: &Scene) -> Resul
         .await;
         scene.cluster.kubectl(&["uncordon", second]).await?;
         moved?;
-        for load in loads {
-            load.good().await?;
-        }
+        loads.good().await?;
         Ok(())
     })
     .await
@@ -169,21 +158,13 @@ pub(super) async fn a_node_that_the_pool_no_longer_selects_hands_over(scene: &Sc
             scene.homes_are(region, "on three nodes", |homes| homes.contains(second)).await?;
         }
         let written = scene.fill("writer", second, "table", "kept").await?;
-        let loads = [
-            scene.start_load(On(first), "busy", 0, 2).await?,
-            scene.start_load(On(third), "busy", 1, 2).await?,
-        ];
-        for load in &loads {
-            load.goes_on(50).await?;
-        }
+        let loads = scene.start_loads([first, third], "busy").await?;
         install::lend(&scene.cluster, second, false).await?;
         let handed_over = async {
             for region in ["table", "busy"] {
                 scene.homes_are(region, "on the nodes that stay", |homes| !homes.contains(second)).await?;
             }
-            for load in &loads {
-                load.goes_on(50).await?;
-            }
+            loads.go_on(50).await?;
             let read = scene.checksum("reader", first, "table").await?;
             ensure!(written == read, "wrote {written}, read {read}");
             Ok::<_, anyhow::Error>(())
@@ -196,10 +177,8 @@ pub(super) async fn a_node_that_the_pool_no_longer_selects_hands_over(scene: &Sc
         scene.homes_are("table", "on three nodes again", |homes| homes.contains(second)).await?;
         let read = scene.checksum("reader-again", second, "table").await?;
         ensure!(written == read, "wrote {written}, after the way back {read}");
-        for load in loads {
-            load.goes_on(50).await?;
-            load.good().await?;
-        }
+        loads.go_on(50).await?;
+        loads.good().await?;
         Ok(())
     })
     .await

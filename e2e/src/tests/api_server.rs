@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
-use crate::pods::On;
 use crate::scene::Scene;
 
 /// How long the API server is away.
@@ -14,13 +13,7 @@ pub(super) async fn stopped_for_a_minute_under_load(scene: &Scene) -> Result<()>
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     scene.region("table", "size: 1Mi, homes: 2").await?;
     scene.ready("table").await?;
-    let loads = [
-        scene.start_load(On(first), "table", 0, 2).await?,
-        scene.start_load(On(second), "table", 1, 2).await?,
-    ];
-    for load in &loads {
-        load.goes_on(50).await?;
-    }
+    let loads = scene.start_loads([first, second], "table").await?;
     // Nothing of the control plane runs: no API server, no etcd, no controllers. That it is away for this long is what is
     // tested, so this waits for a time and not for a condition.
     scene.cluster.run("docker", &["pause", &scene.cluster.control_plane]).await?;
@@ -29,8 +22,8 @@ pub(super) async fn stopped_for_a_minute_under_load(scene: &Scene) -> Result<()>
     let to = now();
     scene.cluster.run("docker", &["unpause", &scene.cluster.control_plane]).await?;
 
-    for load in &loads {
-        load.goes_on(50).await?;
+    loads.go_on(50).await?;
+    for load in &loads.0 {
         let history = load.history().await?;
         let during: Vec<_> = history.iter().filter(|p| p.at > from && p.at < to).collect();
         let (Some(start), Some(end)) = (during.first(), during.last()) else {
@@ -46,9 +39,7 @@ pub(super) async fn stopped_for_a_minute_under_load(scene: &Scene) -> Result<()>
         let (reads, writes) = (end.reads - start.reads, end.writes - start.writes);
         ensure!(reads > 500 && writes > 500, "{} did {reads} reads and {writes} writes", load.name);
     }
-    for load in loads {
-        load.good().await?;
-    }
+    loads.good().await?;
     // And the control plane finds its way back.
     scene.region("after", "size: 256Ki").await?;
     scene.ready("after").await.map(drop)

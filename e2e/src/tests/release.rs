@@ -11,7 +11,6 @@ use pagemesh_crds::{Agent, Region};
 
 use crate::cluster::said;
 use crate::install::{self, RELEASE};
-use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
 use crate::temporary::Temporary;
 use crate::wait::{EVENTUALLY, Seen, until};
@@ -68,34 +67,22 @@ pub(super) async fn an_upgrade_and_its_rollback_are_not_noticed(scene: &Scene) -
         scene.ready("quiet").await?;
         scene.fill("quiet-writer", first, "quiet", "quiet").await?
     };
-    let loads = [
-        scene.start_load(On(first), "table", 0, 2).await?,
-        scene.start_load(On(second), "table", 1, 2).await?,
-    ];
-    let goes_on = async || {
-        for load in &loads {
-            load.goes_on(50).await?;
-        }
-        anyhow::Ok(())
-    };
-    goes_on().await?;
+    let loads = scene.start_loads([first, second], "table").await?;
     let lives = lives(scene).await?;
 
     let tags = format!("operator.image.tag={NEXT},agent.image.tag={NEXT}");
     install::install(&scene.cluster, &now, &["--set-string", &tags]).await?;
     all_replaced(scene, NEXT).await?;
-    goes_on().await.context("after the upgrade")?;
+    loads.go_on(50).await.context("after the upgrade")?;
     println!("\nupgrade: {}", pauses(scene).await?);
     scene.cluster.run("helm", &["rollback", RELEASE, "-n", SYSTEM, "--wait", "--timeout=5m"]).await?;
     all_replaced(scene, env!("CARGO_PKG_VERSION")).await?;
-    goes_on().await.context("after the rollback")?;
+    loads.go_on(50).await.context("after the rollback")?;
     println!("rollback: {}", pauses(scene).await?);
 
     let after = self::lives(scene).await?;
     ensure!(after == lives, "the agents were in lives {lives:?} and are in {after:?}: their memory is lost");
-    for load in loads {
-        load.good().await?;
-    }
+    loads.good().await?;
     scene.ready("table").await?;
     let read = scene.checksum("quiet-reader", second, "quiet").await?;
     ensure!(written == read, "wrote {written}, after the upgrade {read}");

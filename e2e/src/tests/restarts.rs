@@ -5,7 +5,6 @@ use kube::Api;
 use pagemesh_crds::Agent;
 
 use crate::install;
-use crate::pods::On;
 use crate::scene::{SYSTEM, Scene};
 use crate::wait::{EVENTUALLY, Seen, until};
 
@@ -13,43 +12,29 @@ pub(super) async fn an_agent_that_dies_or_is_deleted_is_not_noticed(scene: &Scen
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     scene.region("table", "size: 4Mi, homes: 2").await?;
     scene.ready("table").await?;
-    let loads = [
-        scene.start_load(On(first), "table", 0, 2).await?,
-        scene.start_load(On(second), "table", 1, 2).await?,
-    ];
-    for load in &loads {
-        load.goes_on(50).await?;
-    }
+    let loads = scene.start_loads([first, second], "table").await?;
     for node in [first, second] {
         let life = scene.life(node).await?;
         // As the kernel does when memory runs out: the container starts again in its pod.
         let pod = scene.agent_process(node).await?;
         scene.cluster.on_node(node, &["kill", "-s", "KILL", &pod.pid]).await?;
         scene.serves_again(node, &pod, &life).await?;
-        for load in &loads {
-            load.goes_on(50).await.with_context(|| format!("after the agent of {node} was killed"))?;
-        }
+        loads.go_on(50).await.with_context(|| format!("after the agent of {node} was killed"))?;
 
         // Its pod is gone without a word, and another one comes, with another address.
         let pod = scene.agent_process(node).await?;
         let delete = ["delete", "pod", &pod.name, "-n", SYSTEM, "--force", "--grace-period=0"];
         scene.cluster.kubectl(&delete).await?;
         scene.serves_again(node, &pod, &life).await?;
-        for load in &loads {
-            load.goes_on(50).await.with_context(|| format!("after the agent's pod on {node} was gone"))?;
-        }
+        loads.go_on(50).await.with_context(|| format!("after the agent's pod on {node} was gone"))?;
 
         // Somebody deletes it in good order. The operator says that another one follows.
         let pod = scene.agent_process(node).await?;
         scene.cluster.kubectl(&["delete", "pod", &pod.name, "-n", SYSTEM]).await?;
         scene.serves_again(node, &pod, &life).await?;
-        for load in &loads {
-            load.goes_on(50).await.with_context(|| format!("after the agent's pod on {node} was deleted"))?;
-        }
+        loads.go_on(50).await.with_context(|| format!("after the agent's pod on {node} was deleted"))?;
     }
-    for load in loads {
-        load.good().await?;
-    }
+    loads.good().await?;
     scene.ready("table").await?;
     scene.condition("table", "Degraded", "False").await.map(drop)
 }

@@ -107,26 +107,19 @@ pub(super) async fn coherence_is_switched_under_load(scene: &Scene) -> Result<()
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     scene.region("table", "size: 1Mi, homes: 2").await?;
     scene.ready("table").await?;
-    let loads = [
-        scene.start_load(On(first), "table", 0, 2).await?,
-        scene.start_load(On(second), "table", 1, 2).await?,
-    ];
+    let loads = scene.start_loads([first, second], "table").await?;
     for (coherence, wanted) in [
         ("WriteUpdate", Coherence::WriteUpdate),
         ("WriteInvalidate", Coherence::WriteInvalidate),
         ("WriteUpdate", Coherence::WriteUpdate),
     ] {
-        for load in &loads {
-            load.goes_on(50).await?;
-        }
+        loads.go_on(50).await?;
         scene.region("table", &format!("size: 1Mi, homes: 2, coherence: {coherence}")).await?;
         let region = scene.ready("table").await?;
         let placement = region.status.and_then(|status| status.placement);
         ensure!(placement.as_ref().and_then(|p| p.coherence) == Some(wanted), "in force: {placement:?}");
     }
-    for load in loads {
-        load.goes_on(50).await?;
-        load.good().await?;
-    }
+    loads.go_on(50).await?;
+    loads.good().await?;
     Ok(())
 }

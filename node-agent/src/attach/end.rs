@@ -48,6 +48,7 @@ impl From<Denied> for End {
             Denied::NotInVolume(_) => return End::NotInVolume(denied.to_string()),
             Denied::Forbidden { .. } | Denied::Lost(_) => Reason::Forbidden,
             Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,
+            Denied::Deleting(_) => Reason::Deleting,
             // As for those that are attached when it goes.
             Denied::VolumeGone => return End::GivenUp(denied.to_string()),
         };

@@ -89,7 +89,7 @@ pub(super) fn tell_pod(shared: &Shared, volume: &Volume, denied: Denied) {
 fn event(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::UnknownRegion => Some("RegionUnknown"),
-        Reason::NotReady => Some("RegionNotReady"),
+        Reason::NotReady | Reason::Deleting => Some("RegionNotReady"),
         Reason::Forbidden => Some("AttachForbidden"),
         // The program's own trouble, which its log tells.
         Reason::BadRequest | Reason::TooMany | Reason::Version | Reason::Internal => None,

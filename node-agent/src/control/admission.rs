@@ -123,6 +123,9 @@ pub enum Denied {
         /// Why.
         reason: String,
     },
+    /// It is being deleted.
+    #[error("region {0} is being deleted, and nobody may attach any more")]
+    Deleting(String),
     /// The agent is about to end.
     #[error(
         "the agent of this node is ending: start the program again when its successor runs, or on another node"

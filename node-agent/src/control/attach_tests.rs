@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{Files, accept, of_files};
 use crate::uffd::testing::Directory;
-use crate::volume::{ByVolume, Volume, VolumeRegion};
+use crate::volume::{ByVolume, PodIdentity, Volume, VolumeRegion};
 
 fn control(memory_dir: PathBuf) -> Arc<Control> {
     Kept::of(&memory_dir).make().unwrap();
@@ -58,7 +58,6 @@ fn attached(admission: &Admission, by_volume: Option<ByVolume>) -> Attached {
 #[test]
 fn who_was_admitted_is_not_attached_to_what_was_taken_away_meanwhile() {
     type Meanwhile<'a> = &'a dyn Fn(&Control);
-    let not_ready = |reason: &str| format!("region default/table is not ready: {reason}");
     let cases: [(Meanwhile<'_>, String); 8] = [
         (
             &|control| declare(control, ", access: []", false),
@@ -68,14 +67,14 @@ fn who_was_admitted_is_not_attached_to_what_was_taken_away_meanwhile() {
             &|control| declare(control, ", access: [{mode: ReadOnly}]", false),
             "may only read region default/table now".into(),
         ),
-        (&|control| declare(control, "", true), not_ready("it is being deleted")),
+        (&|control| declare(control, "", true), "region default/table is being deleted".into()),
         (&|control| control.apply(Arc::default()), "region default/table is not declared".into()),
         (
             &|control| {
                 control.apply(Arc::default());
                 declare(control, "", false);
             },
-            not_ready("it was closed while the program attached to it"),
+            "region default/table is not ready: it was closed while the program attached to it".into(),
         ),
         (&|control| control.end_volume("v"), "the pod's volume is gone".into()),
         (&Control::stop_admitting, "the agent of this node is ending".into()),

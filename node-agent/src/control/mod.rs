@@ -3,9 +3,10 @@
 //! [`Control`] is the one place where these meet the shards. It never waits: it holds its lock for a look-up or a few
 //! sends, and whoever needs an answer from a shard awaits it outside.
 
-pub(crate) mod access;
+mod access;
 mod admission;
 mod attachments;
+mod door;
 mod reach;
 mod regions;
 mod survey;
@@ -31,9 +32,7 @@ use crate::config::{Life, Me, Objects};
 use crate::kept::{Kept, KeptRegion, ShardsView};
 use crate::kubernetes::{ACCESS_REVOKED, PodEvents};
 use crate::shard::{AttachmentId, Command, ShardHandle, monotonic_nanos};
-use crate::volume::PodIdentity;
 
-use admission::Asked;
 use attachments::{Attachments, Revoked};
 use reach::Reach;
 use regions::Regions;
@@ -127,21 +126,6 @@ impl Control {
         self.kept.forget_attachment(id.0);
     }
 
-    /// Enters an attachment that an earlier process has given this number, if its region is open.
-    #[must_use]
-    pub fn attach_again(
-        self: &Arc<Control>,
-        id: AttachmentId,
-        attached: Attached,
-    ) -> Option<(Admission, Attachment, GivenUp)> {
-        let mut state = self.lock();
-        let admission = state.regions.admission(attached.id, attached.region.clone(), attached.read_only)?;
-        state.volumes.note(&attached);
-        let given_up = state.attachments.enter_again(id, attached);
-        drop(state);
-        Some((admission, Attachment::new(Arc::clone(self), id), given_up))
-    }
-
     /// Has the shards go on where those of an earlier process ended.
     pub fn take_over(&self, closed: Vec<RegionId>) {
         for shard in &self.shards {
@@ -205,123 +189,6 @@ impl Control {
     /// Forgets all regions, once the shards have ended: their files go with the last who knows them.
     pub fn close(&self) {
         self.lock().regions.close_all();
-    }
-
-    /// Looks a region up for a program, and opens it if this is its first use on this node.
-    ///
-    /// # Errors
-    ///
-    /// Why no program can be attached to it.
-    pub fn admit(&self, name: &str, who: Who<'_>) -> Result<Admission, Denied> {
-        self.admit_asked(Asked::Name(name), who)
-    }
-
-    /// The same of what a MountTable has bound a name to: `namespace/name`, perhaps for reading.
-    ///
-    /// # Errors
-    ///
-    /// Why no program can be attached to it.
-    pub fn admit_bound(&self, region: &str, read_only: bool, who: Who<'_>) -> Result<Admission, Denied> {
-        self.admit_asked(Asked::Bound { region, read_only }, who)
-    }
-
-    fn admit_asked(&self, asked: Asked<'_>, who: Who<'_>) -> Result<Admission, Denied> {
-        let mut state = self.lock();
-        let state = &mut *state;
-        if state.stopping {
-            return Err(Denied::Stopping);
-        }
-        let asked = match (asked, who) {
-            (Asked::Name(name), Who::OfVolume(volume)) if access::named(volume, name).is_none() => {
-                let had = state.volumes.had(&volume.id, name);
-                had.map_or(asked, |read_only| Asked::Bound { region: name, read_only })
-            }
-            (asked, _) => asked,
-        };
-        state.regions.admit(asked, who, &state.objects, &state.reach, &self.shards)
-    }
-
-    /// Tells a pod, by an Event, why its program gets nothing.
-    pub fn tell(&self, pod: &PodIdentity, reason: &'static str, note: String) {
-        self.pods.tell(pod, reason, note);
-    }
-
-    /// From now on programs may come by this volume.
-    pub fn begin_volume(&self, volume: &str) {
-        self.lock().volumes.begin(volume);
-    }
-
-    /// Ends the attachments that came by a volume that is gone. No more of them begin.
-    pub fn end_volume(&self, volume: &str) {
-        let of = |attached: &Attached| attached.by_volume.as_ref().is_some_and(|by| by.volume == volume);
-        let mut state = self.lock();
-        state.volumes.end(volume);
-        state.attachments.end_where(of, VOLUME_GONE);
-    }
-
-    /// Whether a program could be attached to a region now.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub fn check(&self, name: &str, who: Who<'_>) -> Result<(), Denied> {
-        let state = self.lock();
-        if state.stopping {
-            return Err(Denied::Stopping);
-        }
-        state.regions.check(name, who, &state.objects, &state.reach)
-    }
-
-    /// Lets nobody attach any more.
-    pub fn stop_admitting(&self) {
-        self.lock().stopping = true;
-    }
-
-    /// Enters a new attachment of one that was admitted. It ends when the returned [`Attachment`] is dropped.
-    ///
-    /// # Errors
-    ///
-    /// What has changed since then. Whatever changes later ends the attachment, which is in the table by then.
-    pub fn attach(
-        self: &Arc<Control>,
-        admission: &Admission,
-        attached: Attached,
-    ) -> Result<(Attachment, GivenUp), Denied> {
-        let mut state = self.lock();
-        if state.stopping {
-            return Err(Denied::Stopping);
-        }
-        if attached.by_volume.as_ref().is_some_and(|by| !state.volumes.serves(&by.volume)) {
-            return Err(Denied::VolumeGone);
-        }
-        state.regions.still_admits(admission, &attached, &state.objects)?;
-        state.volumes.note(&attached);
-        let (id, given_up) = state.attachments.enter(attached);
-        drop(state);
-        self.note_change();
-        Ok((Attachment::new(Arc::clone(self), id), given_up))
-    }
-
-    /// A shard has given up an attachment: tells the one who looks after it.
-    pub fn attachment_ended(&self, attachment: AttachmentId, reason: String) {
-        self.lock().attachments.end(attachment, reason);
-    }
-
-    /// Ends all attachments.
-    pub fn end_attachments(&self) {
-        self.lock().attachments.end_where(|_| true, ENDING);
-    }
-
-    /// Whether nobody is attached, and the shards have been told so.
-    #[must_use]
-    pub fn is_detached(&self) -> bool {
-        self.lock().attachments.is_empty()
-    }
-
-    /// Everyone who is attached.
-    #[must_use]
-    pub fn attachments(&self) -> Vec<(AttachmentId, Attached)> {
-        self.lock().attachments.list()
     }
 
     /// Begins to leave what nobody has needed here for a while, and tries again what could not be opened. To be called now

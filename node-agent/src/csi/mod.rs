@@ -19,12 +19,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use pagemesh_crds::CSI_DRIVER as DRIVER;
 use ring::digest::{SHA256, digest};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
+use crate::grpc::Served;
 use crate::volume::Volumes;
 use library::Library;
 use proto::csi::identity_server::IdentityServer;
@@ -165,7 +167,7 @@ impl Csi {
                 .concurrency_limit_per_connection(CONCURRENT_MAX)
                 .add_service(IdentityServer::new(identity).max_decoding_message_size(REQUEST_BYTES_MAX))
                 .add_service(NodeServer::new(node).max_decoding_message_size(REQUEST_BYTES_MAX))
-                .serve_with_incoming(socket::incoming(listener))
+                .serve_with_incoming(socket::incoming(listener).map_ok(Served::new))
                 .await;
             if let Err(error) = served {
                 warn!(%error, "cannot serve the kubelet any more");

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::TryStreamExt;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use super::proto::pluginregistration::{
     InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
 };
 use super::{DRIVER, authority, socket};
+use crate::grpc::Served;
 
 /// How often to look whether the agent before has gone.
 const OTHERS_EVERY: Duration = Duration::from_millis(250);
@@ -109,7 +110,9 @@ pub(super) async fn register(registry: &Path, endpoint: &Path) -> io::Result<Inf
 async fn serve(listener: UnixListener, registration: Registration) -> io::Error {
     let served = Server::builder()
         .add_service(RegistrationServer::new(registration))
-        .serve_with_incoming(socket::incoming(listener).map(|connection| connection.map(understood)))
+        .serve_with_incoming(
+            socket::incoming(listener).map_ok(|connection| Served::new(understood(connection))),
+        )
         .await;
     served.map_or_else(io::Error::other, |()| io::Error::other("the socket has ended"))
 }

@@ -7,8 +7,7 @@ use pagemesh_names::proto::Query;
 use pagemesh_names::{End, Entry, Listing, Place, Problem, ProblemKind, Region, Tree, Walk, What};
 
 use crate::config::Objects;
-use crate::control::Denied;
-use crate::control::access::{granted, named};
+use crate::control::{Denied, granted, named};
 use crate::volume::{PodIdentity, Volume};
 
 /// Who asks.

@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::asker::Asker;
-use super::placed::Placed;
 use super::{Names, serve};
+use crate::grpc::Served;
 use crate::listen::candidates;
 use crate::volume::Volume;
 
@@ -82,8 +82,10 @@ impl Listeners {
     /// Answers, for as long as this is polled.
     pub async fn serve(self, names: Arc<Names>) {
         let Listeners { tcp, unix, .. } = self;
-        let tcp = incoming(tcp, |tcp: Arc<TcpListener>| async move { Ok(tcp.accept().await?.0) });
-        let unix = incoming(unix, |unix: Arc<UnixListener>| async move { Ok(unix.accept().await?.0) });
+        let tcp =
+            incoming(tcp, |tcp: Arc<TcpListener>| async move { Ok(Served::new(tcp.accept().await?.0)) });
+        let unix =
+            incoming(unix, |unix: Arc<UnixListener>| async move { Ok(Served::new(unix.accept().await?.0)) });
         let (tcp, unix) = tokio::join!(
             serve::server().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(tcp),
             serve::server().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(unix),
@@ -99,7 +101,7 @@ impl Names {
     pub(crate) async fn serve(self: &Arc<Names>, connection: UnixStream, volume: Option<&Volume>) {
         let asker = volume.map_or(Asker::Anybody, |volume| Asker::Pod(Arc::new(volume.clone())));
         // No other follows; the server must not take that for its end.
-        let one = stream::once(async { io::Result::Ok(connection) }).chain(stream::pending());
+        let one = stream::once(async { io::Result::Ok(Served::new(connection)) }).chain(stream::pending());
         let served = serve::server().add_service(serve::service(self, asker)).serve_with_incoming(one);
         if let Err(error) = served.await {
             warn!(%error, "a connection that asks for names has ended");
@@ -124,9 +126,9 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
 }
 
 /// Connections as they come, and no more than there may be: those who come later wait.
-fn incoming<L, C, F>(listener: L, accept: impl Fn(Arc<L>) -> F) -> impl Stream<Item = io::Result<Placed<C>>>
+fn incoming<L, F>(listener: L, accept: impl Fn(Arc<L>) -> F) -> impl Stream<Item = io::Result<Served>>
 where
-    F: Future<Output = io::Result<C>>,
+    F: Future<Output = io::Result<Served>>,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     stream::unfold((Arc::new(listener), places, accept), |(listener, places, accept)| async move {
@@ -141,6 +143,6 @@ where
                 }
             }
         };
-        Some((Ok(Placed::new(connection, place)), (listener, places, accept)))
+        Some((Ok(connection.at(place)), (listener, places, accept)))
     })
 }

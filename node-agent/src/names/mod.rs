@@ -7,7 +7,6 @@
 mod asker;
 mod listen;
 mod mount;
-mod placed;
 mod serve;
 
 pub use listen::{CannotListen, Listeners, SOCKET};

@@ -11,7 +11,6 @@ use super::super::{Attached, access};
 use super::Regions;
 use crate::config::{Objects, Part};
 
-const DELETING: &str = "it is being deleted, and nobody may attach any more";
 const CLOSED: &str = "it was closed while the program attached to it; start the program again";
 
 /// A region that a program may be attached to.
@@ -56,7 +55,7 @@ impl Regions {
         // Before anything else is told of it.
         let read_only = who.may_only_read(&full, region, asks_to_read)?;
         if region.deleting {
-            return Err(Denied::NotReady { name: full, reason: DELETING.into() });
+            return Err(Denied::Deleting(full));
         }
         if let Some(reason) = self.away(region, objects, reach) {
             return Err(Denied::NotReady { name: full, reason });
@@ -81,7 +80,7 @@ impl Regions {
             return Err(Denied::Lost(reason));
         }
         if region.deleting {
-            return Err(Denied::NotReady { name, reason: DELETING.into() });
+            return Err(Denied::Deleting(name));
         }
         match self.open.get(&admission.region) {
             Some(open) if Arc::ptr_eq(&open.file, &admission.file) => Ok(()),
