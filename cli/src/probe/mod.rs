@@ -152,7 +152,11 @@ fn passes(error: &Error) -> bool {
         Error::Unreachable(_) | Error::Gone(_) => true,
         Error::Refused(refusal) => match refusal.reason {
             Reason::UnknownRegion | Reason::NotReady | Reason::TooMany => true,
-            Reason::BadRequest | Reason::Version | Reason::Internal | Reason::Forbidden => false,
+            Reason::BadRequest
+            | Reason::Version
+            | Reason::Internal
+            | Reason::Forbidden
+            | Reason::Deleting => false,
         },
         Error::ReadOnly
         | Error::NoSocket
