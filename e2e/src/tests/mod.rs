@@ -52,7 +52,7 @@ pub(crate) fn side_by_side() -> Vec<Test> {
         test!(sharing::unmodified_programs_on_two_nodes_share_a_region),
         test!(sharing::a_region_grows),
         test!(names::a_mount_table_leads_to_regions_of_two_namespaces),
-        test!(names::a_pod_with_a_table_of_its_own_waits_for_it_and_sees_it_alone),
+        test!(names::a_pod_with_its_own_table_waits_for_it_and_sees_no_other),
         test!(sharing::coherence_is_switched_under_load),
         test!(attaching::a_pod_waits_for_its_region_and_starts_by_itself),
         test!(attaching::who_asks_to_read_only_cannot_write),

@@ -106,9 +106,7 @@ except FileNotFoundError:
     print('the region itself is not there')
 ";
 
-pub(super) async fn a_pod_with_a_table_of_its_own_waits_for_it_and_sees_it_alone(
-    scene: &Scene,
-) -> Result<()> {
+pub(super) async fn a_pod_with_its_own_table_waits_for_it_and_sees_no_other(scene: &Scene) -> Result<()> {
     let [first, second, ..] = scene.cluster.workers.as_slice() else { unreachable!("two were counted") };
     scene.region("table", "size: 64Ki, homes: 1").await?;
     scene.region("secret", "size: 64Ki, homes: 1, access: [{serviceAccount: somebody-else}]").await?;
