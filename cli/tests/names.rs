@@ -142,3 +142,43 @@ except FileNotFoundError:
         "{stderr}"
     );
 }
+
+/// The path is bound to another region between the program's `open` and its `fork` and `exec`.
+#[test]
+fn what_is_open_stays_what_it_was_for_children_by_fork_and_exec() {
+    let place = Place::new("names-inherited");
+    let program = r#"
+import mmap, os, sys, time
+if sys.argv[1] == 'after-exec':
+    print(bytes(mmap.mmap(int(sys.argv[2]), 4096)[:5]).decode())
+    sys.exit()
+table, socket = sys.argv[1:]
+file = os.open('/pagemesh/models/now', os.O_RDWR)
+memory = mmap.mmap(file, 4096)
+memory[:5] = b'first'
+text = open(table).read()
+# The table says something else of the path, and of the region's own name.
+moved = text.replace('region: t\n', 'region: u\n    namespace: other\n').replace(
+    'mounts:', 'mounts:\n  - {path: default/t, region: u, namespace: other}')
+assert moved != text, text
+open(table + '.new', 'w').write(moved)
+os.rename(table + '.new', table)
+while os.system(f'pagemesh resolve models/now --socket {socket} | grep -q other/u') != 0:
+    time.sleep(0.01)
+if os.fork() == 0:
+    memory[:5] = b'child'
+    os._exit(0)
+assert os.wait()[1] == 0
+print(bytes(memory[:5]).decode(), flush=True)
+os.set_inheritable(file, True)
+os.execv(sys.executable, [sys.executable, sys.argv[0], 'after-exec', str(file)])
+"#;
+    fs::write(place.0.join("program.py"), program).expect("written");
+    let script = format!(
+        "pagemesh run --node 1 -- python3 {} $PAGEMESH_DIR/objects/mount-table-default.main.yaml \
+         $PAGEMESH_DIR/node-1/agent.sock",
+        place.0.join("program.py").display()
+    );
+    let (stdout, stderr) = printed(&place.script(&script));
+    assert_eq!(stdout, "child\nchild\n", "{stderr}");
+}

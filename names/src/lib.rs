@@ -18,10 +18,10 @@ mod tree;
 mod walk;
 pub mod wire;
 
-pub use hints::{HINTS_MAX, Hinted, Hints};
+pub use hints::{Alone, HINTS_MAX, Hints, Noting};
 pub use place::{Place, QUERY_BYTES_MAX};
 pub use problem::{Problem, ProblemKind};
-pub use remote::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, Remote, explain};
+pub use remote::{ANSWER_TIMEOUT, Remote, explain};
 pub use table::{Region, Table};
 pub use tree::{ENTRIES_MAX, Entry, Found, Listing, Tree, What};
 pub use walk::{End, REFERRALS_MAX, Referral, Walk};

@@ -17,6 +17,20 @@ pub enum ProblemKind {
     NotKnownYet,
 }
 
+impl ProblemKind {
+    /// Whether it may be otherwise in a moment, without anybody's doing.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        match self {
+            ProblemKind::Unreachable | ProblemKind::NotKnownYet => true,
+            ProblemKind::BadPath
+            | ProblemKind::NotFound
+            | ProblemKind::Loop
+            | ProblemKind::TooManyReferrals => false,
+        }
+    }
+}
+
 /// Why a path stands for nothing: a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]

@@ -10,12 +10,11 @@ use tonic::{Code, Request, Status};
 
 use crate::follow::{Answer, Servers};
 use crate::proto::directory_client::DirectoryClient;
-use crate::{End, Listing, Place, Problem, ProblemKind, proto, wire};
+use crate::wire::{self, LISTING_BYTES_MAX, RESOLUTION_BYTES_MAX};
+use crate::{End, Listing, Place, Problem, ProblemKind, proto};
 
 /// How long a name server may take to answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Longest answer that is read.
-pub const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Name servers that are asked over the network, each time by a connection of its own: this is seldom done, and one that has
 /// moved is found.
@@ -37,7 +36,7 @@ impl Remote {
             Ok(connected) => connected.map_err(|error| wrong(&error))?,
             Err(_) => return Err(explain(address, "it does not answer in time")),
         };
-        Ok(DirectoryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+        Ok(DirectoryClient::new(channel).max_decoding_message_size(LISTING_BYTES_MAX))
     }
 }
 
@@ -110,7 +109,7 @@ async fn in_time<T>(
 
 impl Servers for Remote {
     async fn resolve(&self, server: &str, place: &Place) -> Result<Answer<End>, Problem> {
-        let mut client = Remote::connect(server).await?;
+        let mut client = Remote::connect(server).await?.max_decoding_message_size(RESOLUTION_BYTES_MAX);
         let message = in_time(server, client.resolve(query(place))).await?;
         wire::answer(message).map_err(|nonsense| explain(server, &nonsense.to_string()))
     }

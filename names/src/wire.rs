@@ -3,12 +3,27 @@
 
 use pagemesh_crds::{check_label, check_path};
 
+use prost::Message as _;
+
 use crate::follow::Answer;
 use crate::proto;
-use crate::{ENTRIES_MAX, End, Entry, Listing, Place, Problem, ProblemKind, Referral, Region, What};
+use crate::{
+    ENTRIES_MAX, End, Entry, Listing, Place, Problem, ProblemKind, REFERRALS_MAX, Referral, Region, What,
+};
+
+/// Longest answer to what a path stands for. What a message takes in memory is a multiple of its bytes: of empty parts, it is fifty.
+pub const RESOLUTION_BYTES_MAX: usize = 64 << 10;
+/// Longest list.
+pub const LISTING_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a list's entries: their sum, and the rest fits beside them.
+const ENTRIES_BYTES_MAX: usize = LISTING_BYTES_MAX / 4 * 3;
 
 /// Longest sentence that is taken from another server.
 const REASON_CHARS_MAX: usize = 1024;
+/// Most sentences about a namespace's tables.
+const NOTES_MAX: usize = 100;
+/// Bytes of a list's message that tell of an entry's length.
+const PREFIX_BYTES: usize = 4;
 
 /// Why a message of another server is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,11 +169,20 @@ pub fn answer(message: proto::Resolution) -> Result<Answer<End>, Nonsense> {
     Ok(Answer { trace, end })
 }
 
+/// Of who follows no more than may be, one too many may be told.
+fn check_length(trace: &[proto::Referral]) -> Result<(), Nonsense> {
+    if trace.len() > REFERRALS_MAX + 1 {
+        return nonsense(format!("it tells of {} referrals", trace.len()));
+    }
+    Ok(())
+}
+
 /// The referrals of an answer, for people.
 ///
 /// # Errors
 /// They make no sense.
 pub fn referrals(trace: Vec<proto::Referral>) -> Result<Vec<Referral>, Nonsense> {
+    check_length(&trace)?;
     trace
         .into_iter()
         .map(|referral| match (referral.from, referral.to) {
@@ -173,6 +197,7 @@ pub fn referrals(trace: Vec<proto::Referral>) -> Result<Vec<Referral>, Nonsense>
 /// # Errors
 /// It makes no sense.
 pub fn targets(trace: Vec<proto::Referral>) -> Result<Vec<Place>, Nonsense> {
+    check_length(&trace)?;
     trace
         .into_iter()
         .map(|referral| match referral.to {
@@ -223,11 +248,15 @@ fn entries(listing: &Listing) -> proto::Entries {
             What::Dangling(problem) => Message::Dangling(problem.into()),
         }),
     };
-    proto::Entries {
-        entries: listing.entries.iter().map(entry).collect(),
-        notes: listing.notes.clone(),
-        cut_off: listing.cut_off,
-    }
+    let mut bytes = 0;
+    let fits = |entry: &proto::Entry| {
+        bytes += entry.encoded_len() + PREFIX_BYTES;
+        bytes <= ENTRIES_BYTES_MAX
+    };
+    let entries: Vec<_> = listing.entries.iter().map(entry).take_while(fits).collect();
+    let cut_off = listing.cut_off || entries.len() < listing.entries.len();
+    let notes = listing.notes.iter().take(NOTES_MAX).cloned().collect();
+    proto::Entries { entries, notes, cut_off }
 }
 
 /// What a server has in a context, or why not.
@@ -270,7 +299,7 @@ fn checked_entries(message: proto::Entries) -> Result<Listing, Nonsense> {
     };
     Ok(Listing {
         entries: entries.into_iter().map(entry).collect::<Result<_, _>>()?,
-        notes: notes.iter().take(100).map(|note| sentence(note)).collect(),
+        notes: notes.iter().take(NOTES_MAX).map(|note| sentence(note)).collect(),
         cut_off,
     })
 }
@@ -300,6 +329,25 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_cut_to_what_others_read() {
+        let region = Region { namespace: "n".repeat(63), name: "t".repeat(63), ..Region::default() };
+        let entry = |number: usize| {
+            let what = What::Region { region: region.clone(), read_only: false };
+            Entry { name: format!("{number:060}"), what }
+        };
+        let notes = vec!["x".repeat(200); 1000];
+        let long = Listing { entries: (0..5000).map(entry).collect(), notes, cut_off: false };
+        let message = listing(proto::Version::default(), "", &[], &Ok(Ok(long)));
+        assert!(message.encoded_len() < LISTING_BYTES_MAX, "{}", message.encoded_len());
+        let heard = list_answer(message).expect("sense").expect("a list");
+        assert!(heard.cut_off && (500..5000).contains(&heard.entries.len()), "{}", heard.entries.len());
+        let (entries, notes) = ((0..10).map(entry).collect(), Vec::new());
+        let short = Listing { entries, notes, cut_off: false };
+        let message = listing(proto::Version::default(), "", &[], &Ok(Ok(short.clone())));
+        assert_eq!(list_answer(message), Ok(Ok(short)));
+    }
+
+    #[test]
     fn a_hostile_server_is_not_believed() {
         use proto::resolution::End as Message;
         let region = |namespace: &str, name: &str, uid: &str| {
@@ -319,6 +367,9 @@ mod tests {
             let message = proto::Resolution { end: end.clone(), ..proto::Resolution::default() };
             assert!(answer(message).is_err(), "{end:?}");
         }
+        let there = proto::Referral { from: None, to: Some(place("", "n", "")) };
+        assert!(targets(vec![there.clone(); REFERRALS_MAX + 1]).is_ok());
+        assert!(targets(vec![there; REFERRALS_MAX + 2]).is_err());
         let trace = vec![proto::Referral { from: None, to: None }];
         assert!(targets(trace).is_err());
         for name in ["", "..", "a/b", "a\u{1b}[2J"] {

@@ -131,6 +131,8 @@ pub(crate) struct Agent {
     network: Network,
     events: mpsc::UnboundedReceiver<Event>,
     objects: watch::Receiver<Arc<Objects>>,
+    /// Those that have been applied.
+    in_force: watch::Sender<Arc<Objects>>,
     identity: Identity,
     memory_dir: PathBuf,
     /// Whatever of this ends, the agent must.
@@ -186,14 +188,16 @@ impl Agent {
         let (publish, observed) = watch::channel(Observation::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(observe::observe(Arc::clone(&control), publish));
-        let names = Arc::new(Names::new(args.name.clone(), shown(incarnation), objects.clone()));
+        let in_force = watch::Sender::new(Arc::clone(&objects.borrow()));
+        let names = Arc::new(Names::new(args.name.clone(), shown(incarnation), in_force.subscribe()));
         let name_server = Listeners::open(args.names, dirs.dir(), args.socket_mode).await?;
         let names_at = name_server.address();
         tasks.spawn(name_server.serve(Arc::clone(&names)));
         let serving = Serving { control: Arc::clone(&control), names, holdings };
         let server = Server::new(listener, device.into(), serving, args.attachments, adopted, volumes)?;
         let memory_dir = args.memory_dir.clone();
-        let mut agent = Agent { control, observed, network, events, objects, identity, memory_dir, tasks };
+        let mut agent =
+            Agent { control, observed, network, events, objects, in_force, identity, memory_dir, tasks };
         agent.apply();
         agent.tasks.spawn(server.run());
         if let Err(error) = agent.announce(args, dirs, pages, names_at) {
@@ -265,8 +269,9 @@ impl Agent {
     fn apply(&mut self) {
         let objects = Arc::clone(&self.objects.borrow_and_update());
         let peers = objects.peers(self.identity.me);
-        // Regions first: a peer that is connected may ask for their pages at once.
-        self.control.apply(objects);
+        // Regions first: a peer that is connected may ask for their pages at once, and who is told a name may attach at once.
+        self.control.apply(Arc::clone(&objects));
+        self.in_force.send_replace(objects);
         self.network.set_peers(peers);
     }
 

@@ -5,10 +5,15 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
+
+/// How long a connection may say nothing at first.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
@@ -16,12 +21,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 /// A connection, and its place among those that there may be, which it gives back when it ends.
 pub(crate) struct Served {
     stream: Pin<Box<dyn Stream>>,
+    /// Until it has said something: HTTP/2 itself waits for that for ever.
+    silent: Option<Pin<Box<Sleep>>>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Served {
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Served {
-        Served { stream: Box::pin(stream), _place: None }
+        Served { stream: Box::pin(stream), silent: Some(Box::pin(sleep(FIRST_TIMEOUT))), _place: None }
     }
 
     pub(crate) fn at(self, place: OwnedSemaphorePermit) -> Served {
@@ -48,7 +55,18 @@ impl AsyncRead for Served {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = self.stream.as_mut().poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.silent = None;
+        }
+        if let Some(silent) = &mut self.silent
+            && read.is_pending()
+            && silent.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
     }
 }
 
@@ -75,5 +93,28 @@ impl AsyncWrite for Served {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_at_first_is_given_up_and_who_pauses_later_is_not() {
+        let (_silent, theirs) = duplex(16);
+        let error = Served::new(theirs).read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let (mut ours, theirs) = duplex(16);
+        let mut served = Served::new(theirs);
+        ours.write_u8(1).await.unwrap();
+        assert_eq!(served.read_u8().await.unwrap(), 1);
+        let later = async {
+            sleep(10 * FIRST_TIMEOUT).await;
+            ours.write_u8(2).await.unwrap();
+        };
+        assert_eq!(tokio::join!(later, served.read_u8()).1.unwrap(), 2);
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn inject(args: &Args) -> Result<ExitCode> {
         }
     }
     if !asked {
-        eprintln!("pagemesh: no pod has the annotation {}", pagemesh_crds::ANNOTATION_ATTACH);
+        eprintln!("pagemesh: no pod has the annotation {}", pod::ASKING.join(" or "));
     }
     output::print(&match args.output {
         Format::Yaml => yaml(&all)?,

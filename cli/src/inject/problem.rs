@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 use pagemesh_crds::{
     ANNOTATION_ATTACH, ANNOTATION_CONTAINERS, ANNOTATION_MOUNT_TABLE, AttachedRegion, CSI_DRIVER,
     ENV_PRELOAD, ENV_SOCKET, KEEPER_CONTAINER, MOUNT_PATH, SOCKET_PATH, VOLUME, parse_attach,
@@ -139,22 +139,24 @@ fn check_mounts(container: &Container) -> Result<(), String> {
     }
 }
 
-/// Checks that the environment can be added to.
+/// Checks that the environment can be added to. The first variable that is wrong is told of.
 fn check_environment(container: &Container) -> Result<(), String> {
     let name = output::escape(&container.name);
-    let variables = |name: &'static str| container.env.iter().flatten().filter(move |v| v.name == name);
-    if variables(ENV_PRELOAD).any(|variable| variable.value_from.is_some()) {
-        return Err(format!(
-            "the container {name} takes {ENV_PRELOAD} from elsewhere (valueFrom), and pagemesh must add to it; write its \
-             value instead"
-        ));
-    }
-    if variables(ENV_SOCKET).any(|variable| variable.value.as_deref() != Some(SOCKET_PATH)) {
-        return Err(format!("the container {name} sets {ENV_SOCKET}, which pagemesh sets; remove it"));
-    }
-    for variable in [ENV_PRELOAD, ENV_SOCKET] {
-        if variables(variable).nth(1).is_some() {
-            return Err(format!("the container {name} sets {variable} more than once; set it once"));
+    let is_ours = |variable: &&EnvVar| [ENV_PRELOAD, ENV_SOCKET].contains(&variable.name.as_str());
+    let ours: Vec<_> = container.env.iter().flatten().filter(is_ours).collect();
+    for variable in &ours {
+        let called = &variable.name;
+        if called == ENV_PRELOAD && variable.value_from.is_some() {
+            return Err(format!(
+                "the container {name} takes {ENV_PRELOAD} from elsewhere (valueFrom), and pagemesh must add to it; write its \
+                 value instead"
+            ));
+        }
+        if called == ENV_SOCKET && variable.value.as_deref() != Some(SOCKET_PATH) {
+            return Err(format!("the container {name} sets {ENV_SOCKET}, which pagemesh sets; remove it"));
+        }
+        if ours.iter().filter(|other| other.name == *called).count() > 1 {
+            return Err(format!("the container {name} sets {called} more than once; set it once"));
         }
     }
     Ok(())

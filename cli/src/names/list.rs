@@ -146,9 +146,14 @@ async fn find(names: &Names, place: Place, recursive: bool) -> Result<Found> {
             found.missing = true;
             break;
         }
-        let inner = Place::parse(&place.namespace, &path)?;
-        let inner = inner.with_table(place.table.as_deref().unwrap_or_default())?;
-        match names.list(&inner).await? {
+        let inner = Place::parse(&place.namespace, &path)
+            .and_then(|inner| inner.with_table(place.table.as_deref().unwrap_or_default()));
+        let listing = match inner {
+            Ok(inner) => names.list(&inner).await?,
+            // Longer than any path may be: others can have such contexts.
+            Err(problem) => Err(problem),
+        };
+        match listing {
             Ok(listing) => contexts.extend(found.enter(&format!("{path}/"), listing)),
             Err(problem) => {
                 found.note(format!("a part is missing: {path}: {problem}"));

@@ -40,9 +40,9 @@ struct Asking {
     /// no mesh or cluster is named]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["node", "namespace", "table"])]
     socket: Option<PathBuf>,
-    /// Node of a mesh on this machine whose agent is asked.
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    node: u16,
+    /// Node of a mesh on this machine whose agent is asked [default: 0]
+    #[arg(long, value_name = "K")]
+    node: Option<u16>,
     #[command(flatten)]
     access: Access,
 }
@@ -136,7 +136,7 @@ impl Asking {
             return Ok(None);
         }
         let mesh = Mesh::find(self.dir.resolve()?)?;
-        Ok(Some(Local::Agent(mesh.node(self.node)?)))
+        Ok(Some(Local::Agent(mesh.node(self.node.unwrap_or(0))?)))
     }
 
     /// Where programs that are started as this one was find their agent, unless somebody else is named.
@@ -145,6 +145,7 @@ impl Asking {
             || self.access.is_given()
             || self.namespace.is_some()
             || self.table.is_some()
+            || self.node.is_some()
             || called::as_plugin();
         let socket = std::env::var_os(ENV_SOCKET).filter(|socket| !socket.is_empty());
         socket.filter(|_| !names_another).map(PathBuf::from)

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use pagemesh::Directory;
 use pagemesh_names::proto::Query;
 use pagemesh_names::proto::directory_client::DirectoryClient;
-use pagemesh_names::{ANSWER_BYTES_MAX, Listing, Place, Problem, Remote, wire};
+use pagemesh_names::wire::{self, LISTING_BYTES_MAX};
+use pagemesh_names::{Listing, Place, Problem, Remote};
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -26,7 +27,7 @@ impl Node {
     pub(super) async fn connect(dir: &Path) -> Result<Node> {
         let address = format!("unix:{}", dir.join(SOCKET).display());
         let client = Remote::connect(&address).await?;
-        Ok(Node { client: client.max_decoding_message_size(ANSWER_BYTES_MAX), _directory: None })
+        Ok(Node { client, _directory: None })
     }
 
     /// By the socket of a pod's volume, or that of an agent.
@@ -35,7 +36,7 @@ impl Node {
             .with_context(|| format!("cannot ask at the socket {}", socket.display()))?;
         let stream = directory.stream().context("a socket cannot be duplicated; raise `ulimit -n`")?;
         let channel = Remote::over(stream).await?;
-        let client = DirectoryClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let client = DirectoryClient::new(channel).max_decoding_message_size(LISTING_BYTES_MAX);
         Ok(Node { client, _directory: Some(directory) })
     }
 

@@ -3,7 +3,7 @@
 
 use crate::socket::{DESCRIPTORS_MAX, Packet, Socket, SocketPath};
 use crate::sys::{self, Descriptor, Errno};
-use crate::wire::{PACKET_MAX, Reply, Request, Welcome, WireError};
+use crate::wire::{Hello, PACKET_MAX, Reply, Request, Welcome, WireError};
 use crate::{Error, RegionName};
 
 /// `USERFAULTFD_IOC_NEW`: `_IO(0xAA, 0)`.
@@ -34,7 +34,7 @@ impl Attachment {
     ///
     /// Nobody listens, the agent refuses, or this process has no descriptor left.
     pub fn open(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
-        awaiting_successor(|| Attachment::open_at_once(path, name))
+        awaiting_successor(|| Attachment::open_at_once(path, Hello::to(name)))
     }
 
     /// The same, where nobody is awaited.
@@ -42,9 +42,9 @@ impl Attachment {
     /// # Errors
     ///
     /// Nobody listens, the agent refuses, or this process has no descriptor left.
-    pub fn open_at_once(path: &SocketPath, name: &RegionName) -> Result<Attachment, Error> {
+    pub fn open_at_once(path: &SocketPath, hello: Hello<'_>) -> Result<Attachment, Error> {
         let socket = Socket::connect(path)?;
-        let mut packet = ask(&socket, Request::Hello(name), &[])?;
+        let mut packet = ask(&socket, Request::Hello(hello), &[])?;
         let welcome = match decode(&packet)? {
             Reply::Welcome(welcome) => checked(welcome)?,
             Reply::Refuse(refusal) => return Err(Error::Refused(refusal)),

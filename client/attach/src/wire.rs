@@ -29,14 +29,38 @@ pub const NAMES: [u8; 8] = *b"PMSH\x01\0\x10\0";
 
 /// Flag of a `Hello`: we know what to do with a read-only attachment.
 const KNOWS_READ_ONLY: u32 = 1;
+/// Flag of a `Hello`: the name is the region's own, and it is inherited.
+const INHERITED: u32 = 2;
+/// Flag of a `Hello`: we only read.
+const READS: u32 = 4;
 /// Flag of a `Welcome`. Others that there are later are ignored.
 const READ_ONLY: u32 = 1;
+
+/// Which region, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// The region.
+    pub name: &'a RegionName,
+    /// It is one that a process has from its parent, or from what it was before an `exec`, and the name is the region's own: what
+    /// paths stand for by now does not matter.
+    pub inherited: bool,
+    /// To read only, also where the program might write.
+    pub read_only: bool,
+}
+
+impl<'a> Hello<'a> {
+    /// A region that is opened.
+    #[must_use]
+    pub fn to(name: &'a RegionName) -> Hello<'a> {
+        Hello { name, inherited: false, read_only: false }
+    }
+}
 
 /// What a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Attach me to this region.
-    Hello(&'a RegionName),
+    Hello(Hello<'a>),
     /// Here are my userfaultfds.
     Bind,
     /// I have mapped a span of the region file.
@@ -77,9 +101,11 @@ impl Request<'_> {
         packet[4..6].copy_from_slice(&VERSION.to_le_bytes());
         packet[6..8].copy_from_slice(&kind.to_le_bytes());
         match self {
-            Request::Hello(name) => {
+            Request::Hello(Hello { name, inherited, read_only }) => {
                 let name = name.as_bytes();
-                packet[8..12].copy_from_slice(&KNOWS_READ_ONLY.to_le_bytes());
+                let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+                let flags = KNOWS_READ_ONLY | flag(*inherited, INHERITED) | flag(*read_only, READS);
+                packet[8..12].copy_from_slice(&flags.to_le_bytes());
                 packet[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
                 packet[16..16 + name.len()].copy_from_slice(name);
             }
@@ -304,10 +330,13 @@ mod tests {
     #[test]
     fn requests_have_the_documented_layout() {
         let name = RegionName::new(b"team/table").unwrap();
-        let hello = encoded(Request::Hello(&name));
+        let hello = encoded(Request::Hello(Hello::to(&name)));
         assert_eq!(hello.len(), 272);
         assert_eq!(hello[..26], *b"PMSH\x01\0\x01\0\x01\0\0\0\x0a\0\0\0team/table");
         assert!(hello[26..].iter().all(|byte| *byte == 0));
+        let inherited = encoded(Request::Hello(Hello { inherited: true, ..Hello::to(&name) }));
+        let reads = encoded(Request::Hello(Hello { read_only: true, ..Hello::to(&name) }));
+        assert_eq!((inherited[8], reads[8]), (3, 5));
 
         assert_eq!(encoded(Request::Bind), *b"PMSH\x01\0\x04\0");
         assert_eq!(

@@ -9,7 +9,8 @@
 use core::ops::Range;
 
 use pagemesh_attach::mapping::{self, Place};
-use pagemesh_attach::{Error, RegionName, sys};
+use pagemesh_attach::wire::Hello;
+use pagemesh_attach::{Error, sys};
 
 use crate::claims::Claim;
 use crate::lock::{self, lock};
@@ -58,10 +59,11 @@ extern "C" fn child() {
 
 fn reattach(state: &mut State, slot: usize, inherited: Region) {
     let Region { name, file, header, descriptors, pins, position, .. } = inherited;
-    let own_name = inherited.own_name();
+    let (own_name, read_only) = (inherited.own_name(), inherited.read_only());
+    let hello = Hello { name: &own_name, inherited: true, read_only };
     // First, so that the new descriptors get their numbers.
     inherited.abandon();
-    match attach_waiting(state, slot, &own_name, header, file) {
+    match attach_waiting(state, slot, hello, header, file) {
         Ok(mut region) => {
             region.name = name;
             region.descriptors = descriptors;
@@ -83,13 +85,13 @@ fn reattach(state: &mut State, slot: usize, inherited: Region) {
 fn attach_waiting(
     state: &State,
     slot: usize,
-    name: &RegionName,
+    hello: Hello<'_>,
     header: usize,
     file: FileId,
 ) -> Result<Region, Loss> {
     let (mut pause, mut refused_for) = (PAUSE_MILLIS, 0);
     loop {
-        let loss = match attach_again(state, slot, name, header, file) {
+        let loss = match attach_again(state, slot, hello, header, file) {
             Ok(region) => return Ok(region),
             Err(loss) => loss,
         };
@@ -99,7 +101,7 @@ fn attach_waiting(
             Patience::Short | Patience::None => return Err(loss),
         }
         if pause == PAUSE_MILLIS {
-            say!("a forked child waits to attach to region {name} again: {loss}");
+            say!("a forked child waits to attach to region {} again: {loss}", hello.name);
         }
         die_of_pending_signal();
         sleep_millis(pause);
@@ -112,12 +114,12 @@ fn attach_waiting(
 fn attach_again(
     state: &State,
     slot: usize,
-    name: &RegionName,
+    hello: Hello<'_>,
     header: usize,
     file: FileId,
 ) -> Result<Region, Loss> {
     let Agent::At(path) = &state.agent else { unreachable!("there was an agent to attach to") };
-    let region = Region::attach_at(path, name, Place::Free(header))?;
+    let region = Region::attach_at(path, hello, Place::Free(header))?;
     let mapped = if region.file == file {
         map_again(state, slot, &region).map_err(Loss::from)
     } else {

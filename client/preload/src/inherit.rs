@@ -51,7 +51,7 @@ fn adopt_one(state: &mut State, fd: i32, entry: &CStr) {
     let Some(name) = region_of(entry) else { return };
     // The name of its file is a guess; that the agent's file of that name is the same one is the proof.
     // It may take a while, but the program has not begun to run.
-    match awaiting_successor(|| state.attach(&name)) {
+    match awaiting_successor(|| state.attach_inherited(&name)) {
         Ok(header) => {
             let slot = header.unpinned(state);
             if FileId::of(fd) == Ok(state.region(slot).file) {

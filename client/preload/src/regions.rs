@@ -7,6 +7,7 @@ use pagemesh_attach::attachment::Attachment;
 use pagemesh_attach::mapping::{self, Place};
 use pagemesh_attach::socket::SocketPath;
 use pagemesh_attach::sys::Descriptor;
+use pagemesh_attach::wire::Hello;
 use pagemesh_attach::{Error, RegionName};
 
 use crate::inherit::region_of_link;
@@ -54,19 +55,19 @@ pub(crate) struct Region {
 
 impl Region {
     /// Attaches to a region and maps its header page. The caller has the lock: a successor of the agent is not awaited.
-    pub(crate) fn attach(path: &SocketPath, name: &RegionName) -> Result<Region, Error> {
-        Region::attach_at(path, name, Place::Near(0))
+    pub(crate) fn attach(path: &SocketPath, hello: Hello<'_>) -> Result<Region, Error> {
+        Region::attach_at(path, hello, Place::Near(0))
     }
 
     /// The same, with the header page at a place: calls that were under way at a fork know where it was.
-    pub(crate) fn attach_at(path: &SocketPath, name: &RegionName, place: Place) -> Result<Region, Error> {
-        let attachment = Attachment::open_at_once(path, name)?;
+    pub(crate) fn attach_at(path: &SocketPath, hello: Hello<'_>, place: Place) -> Result<Region, Error> {
+        let attachment = Attachment::open_at_once(path, hello)?;
         let file = FileId::of(attachment.file().raw()).map_err(Error::Descriptors)?;
         let access = access(&attachment);
         // SAFETY: it replaces nothing.
         let header = unsafe { mapping::place(&attachment, place, attachment.page_size(), 0, access) }?;
         mark_ours(&attachment, Mark::Ours);
-        Ok(Region { name: *name, attachment, file, header, descriptors: 0, pins: 0, position: 0 })
+        Ok(Region { name: *hello.name, attachment, file, header, descriptors: 0, pins: 0, position: 0 })
     }
 
     /// Whether the program may only read it.

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use pagemesh_attach::socket::SocketPath;
 use pagemesh_attach::sys::{self, Errno};
+use pagemesh_attach::wire::Hello;
 use pagemesh_attach::{Error, RegionName, mapping};
 
 use crate::claims::{Claim, Claims};
@@ -68,13 +69,22 @@ impl State {
     /// Attaches to a region, or finds the attachment that there is, and pins its header. Who wants to await a successor of the
     /// agent tries again without the lock.
     pub(crate) fn attach(&mut self, name: &RegionName) -> Result<Header, Error> {
+        self.attach_as(Hello::to(name))
+    }
+
+    /// The same of a region that was this process's before an `exec`.
+    pub(crate) fn attach_inherited(&mut self, name: &RegionName) -> Result<Header, Error> {
+        self.attach_as(Hello { inherited: true, ..Hello::to(name) })
+    }
+
+    fn attach_as(&mut self, hello: Hello<'_>) -> Result<Header, Error> {
         let path = match &self.agent {
             Agent::At(path) => *path,
             Agent::Unusable(error) => return Err(*error),
             Agent::Absent => return Err(Error::NoSocket),
         };
         for slot in 0..REGIONS_MAX {
-            let Some(region) = self.regions[slot].as_ref().filter(|region| region.name == *name) else {
+            let Some(region) = self.regions[slot].as_ref().filter(|region| region.name == *hello.name) else {
                 continue;
             };
             match region.attachment.go_on() {
@@ -87,7 +97,7 @@ impl State {
         }
         let free = self.regions.iter().position(Option::is_none);
         let slot = free.ok_or(Error::TooManyRegions)?;
-        self.regions[slot] = Some(Region::attach(&path, name)?);
+        self.regions[slot] = Some(Region::attach(&path, hello)?);
         Ok(self.pin(slot))
     }
 

@@ -14,7 +14,7 @@ pub(super) enum End {
     Refused(Reason, String),
     /// It was told that its volume has no such region. That concerns nobody else: the preload library asks so for every name that
     /// programs of the pod open in `/dev/shm`.
-    NotInVolume(String),
+    Unremarkable(String),
     /// A shard gave the attachment up.
     GivenUp(String),
     /// The socket does not work.
@@ -45,9 +45,9 @@ impl From<Denied> for End {
     fn from(denied: Denied) -> End {
         let reason = match denied {
             Denied::Unknown(_) | Denied::LeadsNowhere(_) => Reason::UnknownRegion,
-            Denied::NotInVolume(_) => return End::NotInVolume(denied.to_string()),
+            Denied::NotInVolume(_) | Denied::Context(_) => return End::Unremarkable(denied.to_string()),
             Denied::Forbidden { .. } | Denied::Lost(_) => Reason::Forbidden,
-            Denied::NotReady { .. } | Denied::Stopping => Reason::NotReady,
+            Denied::NotReady { .. } | Denied::NotKnownYet(_) | Denied::Stopping => Reason::NotReady,
             Denied::Deleting(_) => Reason::Deleting,
             // As for those that are attached when it goes.
             Denied::VolumeGone => return End::GivenUp(denied.to_string()),

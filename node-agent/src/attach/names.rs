@@ -8,8 +8,9 @@ use std::os::unix::net::UnixStream;
 
 use super::Shared;
 use super::end::{End, bad};
-use super::packet::Reply;
+use super::packet::{Reason, Reply};
 use super::socket::Connection;
+use crate::control::VOLUME_GONE;
 use crate::volume::Volume;
 
 /// Serves it until it ends.
@@ -18,6 +19,10 @@ pub(super) async fn serve(
     shared: &Shared,
     volume: Option<&Volume>,
 ) -> Result<Infallible, End> {
+    let Some(_place) = shared.names.place(volume) else {
+        let text = "too many of this pod's, or of this node's, connections ask for names already: close some";
+        return Err(End::Refused(Reason::TooMany, text.into()));
+    };
     let (ours, theirs) = UnixStream::pair()?;
     let _cut = Cut(ours.try_clone()?);
     ours.set_nonblocking(true)?;
@@ -29,8 +34,17 @@ pub(super) async fn serve(
             None => Err(End::Closed("it asked for names, and has ended")),
             Some(_) => bad("after Names, nothing is said but on the connection that it gave"),
         },
+        () = gone(shared, volume) => Err(End::Closed(VOLUME_GONE)),
         () = shared.names.serve(ours, volume) => Err(End::Closed("the name server has ended")),
     }
+}
+
+/// Returns when the volume is gone by which a connection came.
+async fn gone(shared: &Shared, volume: Option<&Volume>) {
+    let Some(volume) = volume else { return std::future::pending().await };
+    let mut changes = shared.control.changes();
+    // Its sender lives as long as whoever asks.
+    while shared.control.serves_volume(&volume.id) && changes.changed().await.is_ok() {}
 }
 
 /// Ends what is served when it is dropped: whoever serves it is a task of its own.

@@ -25,6 +25,10 @@ const NAMES: u16 = 16;
 
 /// Flag of a `Hello`: the program knows read-only attachments.
 const KNOWS_READ_ONLY: u32 = 1;
+/// Flag of a `Hello`: the name is the region's own, and it is inherited.
+const INHERITED: u32 = 2;
+/// Flag of a `Hello`: the program only reads.
+const READS: u32 = 4;
 /// Flag of a `Welcome`: the attachment is one.
 const READ_ONLY: u32 = 1;
 
@@ -37,6 +41,10 @@ pub enum Request {
         name: String,
         /// The program knows what to do with a read-only attachment.
         knows_read_only: bool,
+        /// The name is the region's own, and a process of this pod, or of the node, had the region when this one came to be.
+        inherited: bool,
+        /// The program asks to read only.
+        read_only: bool,
     },
     /// Here are my userfaultfds.
     Bind,
@@ -133,6 +141,8 @@ impl Request {
             HELLO => Request::Hello {
                 name: decode_name(packet)?,
                 knows_read_only: u32_at(packet, 8) & KNOWS_READ_ONLY != 0,
+                inherited: u32_at(packet, 8) & INHERITED != 0,
+                read_only: u32_at(packet, 8) & READS != 0,
             },
             BIND => Request::Bind,
             KEEP => Request::Keep,

@@ -9,6 +9,12 @@ fn hello(name: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// A `Hello` with these flags.
+fn named(name: &str, flags: u32) -> Request {
+    let [knows_read_only, inherited, read_only] = [1, 2, 4].map(|flag| flags & flag != 0);
+    Request::Hello { name: name.into(), knows_read_only, inherited, read_only }
+}
+
 fn numbers(kind: u16, fields: &[u64]) -> Vec<u8> {
     let mut packet = header(kind, HEADER + 8 * fields.len());
     for (i, field) in fields.iter().enumerate() {
@@ -19,8 +25,8 @@ fn numbers(kind: u16, fields: &[u64]) -> Vec<u8> {
 
 fn samples() -> Vec<(Vec<u8>, Request)> {
     vec![
-        (hello(b"team/table"), Request::Hello { name: "team/table".into(), knows_read_only: false }),
-        (hello(&[b'x'; TEXT_MAX]), Request::Hello { name: "x".repeat(TEXT_MAX), knows_read_only: false }),
+        (hello(b"team/table"), named("team/table", 0)),
+        (hello(&[b'x'; TEXT_MAX]), named(&"x".repeat(TEXT_MAX), 0)),
         (numbers(BIND, &[]), Request::Bind),
         (numbers(KEEP, &[]), Request::Keep),
         (numbers(ASK, &[]), Request::Ask),
@@ -59,7 +65,7 @@ fn no_single_changed_byte_is_read_as_something_else_of_another_kind() {
             for flip in 1..=255_u8 {
                 let mut other = packet.clone();
                 other[at] ^= flip;
-                let unknown_flags = (flip & !1 == flip || at > 8) && (8..12).contains(&at);
+                let unknown_flags = (flip & !7 == flip || at > 8) && (8..12).contains(&at);
                 if let Ok(read) = Request::decode(&other)
                     && !(unknown_flags && matches!(request, Request::Hello { .. }))
                 {
@@ -98,12 +104,12 @@ fn a_bad_packet_says_what_is_wrong() {
 
 #[test]
 fn flags_that_a_later_program_sets_are_ignored() {
-    for (flags, knows_read_only) in
-        [([0, 0, 0, 0], false), ([1, 0, 0, 0], true), ([0xfe; 4], false), ([0xff; 4], true)]
+    for (flags, known) in
+        [([0, 0, 0, 0], 0), ([1, 0, 0, 0], 1), ([6, 0, 0, 0], 6), ([0xf8, 1, 1, 1], 0), ([0xff; 4], 7)]
     {
         let mut packet = hello(b"t");
         packet[8..12].copy_from_slice(&flags);
-        assert_eq!(Request::decode(&packet), Ok(Request::Hello { name: "t".into(), knows_read_only }));
+        assert_eq!(Request::decode(&packet), Ok(named("t", known)));
     }
 }
 

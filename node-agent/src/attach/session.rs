@@ -20,9 +20,9 @@ use super::pod::pod_uid;
 use super::ranges::Ranges;
 use super::rest::Rest;
 use super::socket::{Connection, PeerCredentials, Received};
-use crate::control::{Admission, Attached, Denied, GivenUp, Who};
+use crate::control::{Admission, Asked, Attached, By, Denied, GivenUp, Who};
 use crate::kept::{KeptAttachment, Process};
-use crate::names::{Meant, NoName};
+use crate::names::Meant;
 use crate::shard::{Command, Counts};
 use crate::uffd::Uffd;
 use crate::volume::{ByVolume, Volume};
@@ -68,7 +68,7 @@ pub(super) async fn serve(connection: &Connection, volume: Option<&Volume>, shar
             }
             connection.send_last(&Reply::Refuse { reason, text }.encode());
         }
-        End::NotInVolume(text) => {
+        End::Unremarkable(text) => {
             debug!(pid, uid, "refused a program: {text}");
             connection.send_last(&Reply::Refuse { reason: Reason::UnknownRegion, text }.encode());
         }
@@ -155,7 +155,7 @@ async fn attach(connection: &Connection, shared: &Shared, client: Client<'_>) ->
             held: Some(held),
             process,
         })),
-        (End::Closed(_) | End::Io(_) | End::Refused(..) | End::NotInVolume(_) | End::GivenUp(_), _) => {
+        (End::Closed(_) | End::Io(_) | End::Refused(..) | End::Unremarkable(_) | End::GivenUp(_), _) => {
             Rest::Held(held, process)
         }
     };
@@ -177,13 +177,11 @@ async fn handshake<'a>(
     shared: &Shared,
     client: Client<'a>,
 ) -> Result<First<'a>, End> {
-    let (name, knows_read_only) = loop {
+    let asks = loop {
         let received = connection.receive().await?;
         let descriptors = received.as_ref().map_or(0, |received| received.descriptors.len());
         match (decode(received, descriptors)?, client.volume) {
-            ((Request::Hello { name, knows_read_only }, descriptors), _) if descriptors.is_empty() => {
-                break (name, knows_read_only);
-            }
+            ((hello @ Request::Hello { .. }, descriptors), _) if descriptors.is_empty() => break hello,
             ((Request::Resume { attachment }, descriptors), _) => {
                 let resumed = resume(connection, shared, client, attachment, descriptors).await?;
                 return Ok(First::Attached(Box::new(resumed.0), resumed.1));
@@ -206,13 +204,21 @@ async fn handshake<'a>(
             }
         }
     };
+    let Request::Hello { name, knows_read_only, inherited, read_only } = asks else {
+        unreachable!("nothing else ends the loop")
+    };
     let client = Client { knows_read_only, ..client };
     let who = client.who();
-    let admission = match shared.names.meant(&name, client.volume).await {
-        Ok(Meant::Name) => shared.control.admit(&name, who)?,
-        Ok(Meant::Bound { region, read_only }) => shared.control.admit_bound(&region, read_only, who)?,
-        Err(NoName(reason)) => return Err(Denied::LeadsNowhere(reason).into()),
+    let (meant, by) = if inherited {
+        (Meant { name, read_only }, By::Inheritance)
+    } else {
+        match shared.names.meant(&name, client.volume).await? {
+            Some(meant) => (meant, By::Mount),
+            None => (Meant { name, read_only: false }, By::Name),
+        }
     };
+    let asked = Asked { name: &meant.name, by, read_only: meant.read_only || read_only };
+    let admission = shared.control.admit(asked, who)?;
     let span = info_span!("attach", region = admission.name, pid = client.credentials.pid);
     if let Some(traceparent) = &admission.traceparent {
         continue_from(&span, traceparent);

@@ -77,7 +77,7 @@ impl Api {
             let changed = tokio::select! {
                 changed = self.regions.next() => changed,
                 changed = self.agents.next() => changed,
-                changed = self.tables.next() => changed || self.tables.away,
+                changed = self.tables.next() => changed || self.tables.refused,
             };
             if changed && self.is_known() {
                 return;
@@ -88,7 +88,7 @@ impl Api {
     /// Whether all has been told once. An agent that may not watch MountTables serves regions all the same, but one that has just
     /// not been told them yet would take paths for regions' own names.
     fn is_known(&self) -> bool {
-        self.regions.listed && self.agents.listed && (self.tables.listed || self.tables.away)
+        self.regions.listed && self.agents.listed && (self.tables.listed || self.tables.refused)
     }
 
     /// This agent's own object.
@@ -191,6 +191,8 @@ struct Kind<K> {
     listed: bool,
     /// The API server does not answer.
     away: bool,
+    /// It says that this agent may not watch them, or that there is no such kind.
+    refused: bool,
     /// Leaves of an object what is used: the rest takes memory, and changes all the time.
     lean: fn(K) -> K,
 }
@@ -214,7 +216,7 @@ where
 
     fn of(events: Events<K>, lean: fn(K) -> K) -> Kind<K> {
         let (known, list) = (BTreeMap::new(), BTreeMap::new());
-        Kind { events, known, list, listed: false, away: false, lean }
+        Kind { events, known, list, listed: false, away: false, refused: false, lean }
     }
 
     /// Takes the next event; whether it has changed what is known. Not to be awaited after the stream has ended, which
@@ -231,6 +233,7 @@ where
         let event = match event {
             Ok(event) => event,
             Err(error) => {
+                self.refused = refuses(&error);
                 // While it is away there is an error for each try.
                 if !std::mem::replace(&mut self.away, true) {
                     warn!(%kind, error = described(&error), "cannot watch; what was known last stays in force");
@@ -239,6 +242,7 @@ where
             }
         };
         // That a list begins says nothing yet: the API server has not been asked.
+        self.refused &= matches!(event, Event::Init);
         if !matches!(event, Event::Init) && std::mem::replace(&mut self.away, false) {
             info!(%kind, "watching again");
         }
@@ -292,6 +296,17 @@ where
             Some((format!("{kind} {name}"), Source { objects: Err(unreadable), version: 0 }))
         })
     }
+}
+
+/// Whether asking again changes nothing as long as nobody gives this agent the right, or the kind.
+fn refuses(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error)
+    | watcher::Error::WatchStartFailed(error)
+    | watcher::Error::WatchFailed(error)) = error
+    else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
 /// `kube`'s own text for a refusal is the whole answer twice.

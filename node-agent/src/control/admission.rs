@@ -29,17 +29,34 @@ pub struct Admission {
 }
 
 /// What somebody asks to be attached to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Asked<'a> {
-    /// `NAME` or `NAMESPACE/NAME`.
-    Name(&'a str),
-    /// What a MountTable has bound the name to, now or when the program's parent opened it.
-    Bound {
-        /// `namespace/name`.
-        region: &'a str,
-        /// It is bound for reading.
-        read_only: bool,
-    },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What kind of name that is.
+    pub by: By,
+    /// To read only, whatever who asks may.
+    pub read_only: bool,
+}
+
+/// By which name somebody asks for a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// As programs call it: `NAME` or `NAMESPACE/NAME`.
+    Name,
+    /// `namespace/name`, to which a MountTable has bound what the program said.
+    Mount,
+    /// `namespace/name`, which a process has of its parent, or had before an `exec`. Of what paths stand for by now it knows
+    /// nothing.
+    Inheritance,
+}
+
+impl<'a> Asked<'a> {
+    /// A region as programs call it.
+    #[must_use]
+    pub fn named(name: &'a str) -> Asked<'a> {
+        Asked { name, by: By::Name, read_only: false }
+    }
 }
 
 /// Who asks to be attached.
@@ -54,23 +71,19 @@ pub enum Who<'a> {
 impl Who<'_> {
     /// The full name of the region that is meant, and whether to read it only.
     pub(super) fn names(&self, asked: Asked<'_>) -> Result<(String, bool), Denied> {
-        let name = match asked {
-            Asked::Name(name) => name,
-            // The region need not be named by the volume, for what is mounted may change; its access holds all the same.
-            Asked::Bound { region, read_only } => {
-                let less =
-                    |volume: &Volume| access::named(volume, region).is_some_and(|named| named.read_only);
-                let less = matches!(self, Who::OfVolume(volume) if less(volume));
-                return Ok((region.to_owned(), read_only || less));
-            }
+        let Asked { name, by, read_only } = asked;
+        let named = match self {
+            Who::OfTheNode => None,
+            Who::OfVolume(volume) => access::named(volume, name),
         };
-        match self {
-            Who::OfTheNode if name.contains('/') => Ok((name.to_owned(), false)),
-            Who::OfTheNode => Ok((format!("{NAMESPACE_DEFAULT}/{name}"), false)),
-            Who::OfVolume(volume) => match access::named(volume, name) {
-                Some(region) => Ok((region.name.clone(), region.read_only)),
-                None => Err(Denied::NotInVolume(name.to_owned())),
-            },
+        let less = read_only || named.is_some_and(|named| named.read_only);
+        match (by, self, named) {
+            // The volume need not name it, for what is mounted may change; its access holds all the same.
+            (By::Mount | By::Inheritance, _, _) => Ok((name.to_owned(), less)),
+            (By::Name, Who::OfTheNode, _) if name.contains('/') => Ok((name.to_owned(), less)),
+            (By::Name, Who::OfTheNode, _) => Ok((format!("{NAMESPACE_DEFAULT}/{name}"), less)),
+            (By::Name, Who::OfVolume(_), Some(named)) => Ok((named.name.clone(), less)),
+            (By::Name, Who::OfVolume(_), None) => Err(Denied::NotInVolume(name.to_owned())),
         }
     }
 
@@ -99,6 +112,12 @@ pub enum Denied {
     /// A MountTable binds the path, but to nothing.
     #[error("{0}")]
     LeadsNowhere(String),
+    /// The path is that of a context.
+    #[error("`{0}` is a context, and no region: `pagemesh ls {0}` shows what is in it")]
+    Context(String),
+    /// What the path stands for cannot be told now.
+    #[error("{0}")]
+    NotKnownYet(String),
     /// The pod may not.
     #[error(
         "service account {account} may not attach to region {name}: allow it in spec.access of the Region"

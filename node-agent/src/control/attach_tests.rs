@@ -84,7 +84,7 @@ fn who_was_admitted_is_not_attached_to_what_was_taken_away_meanwhile() {
         let directory = Directory::new();
         let control = control(directory.0.clone());
         let volume = volume();
-        let admission = control.admit("table", Who::OfVolume(&volume)).unwrap();
+        let admission = control.admit(Asked::named("table"), Who::OfVolume(&volume)).unwrap();
         meanwhile(&control);
         let result = control.attach(&admission, attached(&admission, Some(ByVolume::from(&volume))));
         match result {
@@ -103,7 +103,7 @@ fn who_is_attached_is_told_of_what_is_taken_away() {
     let control = control(directory.0.clone());
     let volume = volume();
     let attach = |who: Who<'_>, by_volume| {
-        let admission = control.admit("default/table", who).unwrap();
+        let admission = control.admit(Asked::named("default/table"), who).unwrap();
         control.attach(&admission, attached(&admission, by_volume)).unwrap()
     };
     let (of_pod, mut pod_told) = attach(Who::OfVolume(&volume), Some(ByVolume::from(&volume)));

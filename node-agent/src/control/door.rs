@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access;
-use super::admission::{Admission, Asked, Denied, Who};
+use super::admission::{Admission, Asked, By, Denied, Who};
 use super::attachments::{Attached, Attachment, GivenUp};
 use super::{Control, ENDING, VOLUME_GONE};
 use crate::shard::AttachmentId;
@@ -15,33 +14,27 @@ impl Control {
     /// # Errors
     ///
     /// Why no program can be attached to it.
-    pub fn admit(&self, name: &str, who: Who<'_>) -> Result<Admission, Denied> {
-        self.admit_asked(Asked::Name(name), who)
-    }
-
-    /// The same of what a MountTable has bound a name to: `namespace/name`, perhaps for reading.
-    ///
-    /// # Errors
-    ///
-    /// Why no program can be attached to it.
-    pub fn admit_bound(&self, region: &str, read_only: bool, who: Who<'_>) -> Result<Admission, Denied> {
-        self.admit_asked(Asked::Bound { region, read_only }, who)
-    }
-
-    fn admit_asked(&self, asked: Asked<'_>, who: Who<'_>) -> Result<Admission, Denied> {
+    pub fn admit(&self, asked: Asked<'_>, who: Who<'_>) -> Result<Admission, Denied> {
         let mut state = self.lock();
         let state = &mut *state;
         if state.stopping {
             return Err(Denied::Stopping);
         }
-        let asked = match (asked, who) {
-            (Asked::Name(name), Who::OfVolume(volume)) if access::named(volume, name).is_none() => {
-                let had = state.volumes.had(&volume.id, name);
-                had.map_or(asked, |read_only| Asked::Bound { region: name, read_only })
+        if let (By::Inheritance, Who::OfVolume(volume)) = (asked.by, who)
+            && volume.regions.iter().all(|region| region.name != asked.name)
+        {
+            let named = asked.name.split_once('/');
+            let region = named.and_then(|(namespace, name)| state.objects.named(namespace, name));
+            if !region.is_some_and(|(id, _)| state.volumes.had(&volume.id, id)) {
+                return Err(Denied::NotInVolume(asked.name.to_owned()));
             }
-            (asked, _) => asked,
-        };
+        }
         state.regions.admit(asked, who, &state.objects, &state.reach, &self.shards)
+    }
+
+    /// Whether a volume's socket is served.
+    pub fn serves_volume(&self, volume: &str) -> bool {
+        self.lock().volumes.serves(volume)
     }
 
     /// Tells a pod, by an Event, why its program gets nothing.
@@ -60,6 +53,8 @@ impl Control {
         let mut state = self.lock();
         state.volumes.end(volume);
         state.attachments.end_where(of, VOLUME_GONE);
+        drop(state);
+        self.note_change();
     }
 
     /// Whether a program could be attached to a region now.

@@ -13,7 +13,7 @@ mod survey;
 mod volumes;
 
 pub use access::{granted, named};
-pub use admission::{Admission, Denied, Who};
+pub use admission::{Admission, Asked, By, Denied, Who};
 pub use attachments::{Attached, Attachment, GivenUp};
 pub use regions::OpenRegion;
 pub use survey::{RegionSurvey, Survey, survey};
@@ -41,7 +41,7 @@ use volumes::ServedVolumes;
 /// What attachments are told whose region is deleted.
 const DELETED: &str = "the region was deleted";
 /// What attachments are told whose pod has its volume no more.
-const VOLUME_GONE: &str = "the pod's volume is gone";
+pub(crate) const VOLUME_GONE: &str = "the pod's volume is gone";
 /// What attachments are told when the agent ends.
 const ENDING: &str = "the agent of this node ends";
 

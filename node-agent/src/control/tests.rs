@@ -36,7 +36,7 @@ fn a_leave_goes_on_under_another_placement() {
     let directory = Directory::new();
     let control = control(directory.0.clone());
     place(&control, 1, &["node-1"]);
-    let admission = control.admit("table", Who::OfTheNode).unwrap();
+    let admission = control.admit(Asked::named("table"), Who::OfTheNode).unwrap();
     control.leave_all();
     assert_eq!(control.leaving(), 1);
     place(&control, 2, &["node-1", "node-1"]);
@@ -47,7 +47,7 @@ fn a_leave_goes_on_under_another_placement() {
     assert_eq!((control.leaving(), control.has_left()), (0, true));
 
     // Who is made a home stays.
-    control.admit("table", Who::OfTheNode).unwrap();
+    control.admit(Asked::named("table"), Who::OfTheNode).unwrap();
     control.leave_all();
     place(&control, 3, &["node-0"]);
     control.left(0, admission.region, 2);
@@ -60,7 +60,7 @@ fn a_region_stays_idle_under_another_placement() {
     let directory = Directory::new();
     let control = control(directory.0.clone());
     place(&control, 1, &["node-1"]);
-    control.admit("table", Who::OfTheNode).unwrap();
+    control.admit(Asked::named("table"), Who::OfTheNode).unwrap();
     let start = Instant::now();
     control.tidy(start);
     place(&control, 2, &["node-1", "node-1"]);
@@ -101,14 +101,14 @@ fn nobody_attaches_to_a_region_whose_home_is_away() {
         control.regions().remove(0)
     };
     connected(0, &[]);
-    control.admit("table", Who::OfTheNode).unwrap();
+    control.admit(Asked::named("table"), Who::OfTheNode).unwrap();
     let state = connected(10, &[]);
-    let Err(Denied::NotReady { reason, .. }) = control.admit("table", Who::OfTheNode) else {
+    let Err(Denied::NotReady { reason, .. }) = control.admit(Asked::named("table"), Who::OfTheNode) else {
         panic!("its pages cannot be had")
     };
     assert!(reason.contains("its home node-1:"), "{reason}");
     assert_eq!((state.away.as_ref(), state.not_ready.as_ref()), (Some(&reason), Some(&reason)));
     assert_eq!(state.problem, None, "this agent is what the placement says");
     assert_eq!(connected(11, &[1]).away, None);
-    control.admit("table", Who::OfTheNode).unwrap();
+    control.admit(Asked::named("table"), Who::OfTheNode).unwrap();
 }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pagemesh_protocol::RegionId;
+
 use super::Attached;
 use crate::volume::ByVolume;
-
-/// Regions by their full names, and whether programs had them to read only.
-type Had = BTreeMap<String, bool>;
 
 /// All of them, by id.
 #[derive(Debug, Default)]
@@ -14,7 +13,7 @@ pub(super) struct ServedVolumes {
     served: BTreeSet<String>,
     /// What a MountTable has bound a path to, a program knows by the region's own name when it inherits it. The table may bind the
     /// path to another by then, and its parent be gone.
-    had: BTreeMap<String, Had>,
+    had: BTreeMap<String, BTreeSet<RegionId>>,
 }
 
 impl ServedVolumes {
@@ -33,14 +32,13 @@ impl ServedVolumes {
 
     /// Notes that a program gets a region.
     pub(super) fn note(&mut self, attached: &Attached) {
-        let Some(ByVolume { volume, .. }) = &attached.by_volume else { return };
-        let had = self.had.entry(volume.clone()).or_default();
-        let read_only = had.entry(attached.region.clone()).or_insert(true);
-        *read_only &= attached.read_only;
+        if let Some(ByVolume { volume, .. }) = &attached.by_volume {
+            self.had.entry(volume.clone()).or_default().insert(attached.id);
+        }
     }
 
-    /// Whether a program of a volume has had the region of this full name, and if so, whether only to read.
-    pub(super) fn had(&self, volume: &str, region: &str) -> Option<bool> {
-        self.had.get(volume)?.get(region).copied()
+    /// Whether a program of a volume has had a region.
+    pub(super) fn had(&self, volume: &str, region: RegionId) -> bool {
+        self.had.get(volume).is_some_and(|had| had.contains(&region))
     }
 }

@@ -1,14 +1,16 @@
 //! Who asks for names, and what that one is shown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pagemesh_crds::{AccessMode, NAMESPACE_DEFAULT};
 use pagemesh_names::proto::Query;
 use pagemesh_names::{End, Entry, Listing, Place, Problem, ProblemKind, Region, Tree, Walk, What};
 
+use super::mount::is_declared;
 use crate::config::Objects;
 use crate::control::{Denied, granted, named};
-use crate::volume::{PodIdentity, Volume};
+use crate::volume::{Volume, VolumeRegion};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -35,86 +37,126 @@ impl Asker {
             );
             return Err(Problem::new(ProblemKind::BadPath, reason));
         }
-        let place = Place::parse(own.0, path)?.with_table(own.1)?;
+        let place = Place::parse(own.0, path)?;
         if place.namespace != *own.0 {
             let reason =
                 format!("a pod is not shown {place}: it sees its own namespace, and the contexts in it");
             return Err(Problem::new(ProblemKind::NotFound, reason));
         }
-        Ok(place)
+        // From the root or not, it is what a program of the pod opens.
+        Place { own: true, ..place }.with_table(own.1)
+    }
+
+    /// The pod that it is, by its UID.
+    pub(super) fn pod(&self) -> Option<&str> {
+        match self {
+            Asker::Anybody => None,
+            Asker::Pod(volume) => Some(&volume.pod.uid),
+        }
+    }
+
+    /// What a pod is let in to by a Region's own name; `None` if the tree says what is at that place. Of a Region that the pod's volume does not
+    /// name it is not said whether there is one, as at attaching.
+    pub(super) fn by_own_name(
+        &self,
+        place: &Place,
+        tree: &Tree,
+        objects: &Objects,
+    ) -> Result<Option<End>, Problem> {
+        let Asker::Pod(volume) = self else { return Ok(None) };
+        if place.path.is_empty() || place.server.is_some() || !place.own || tree.binds(place)? {
+            return Ok(None);
+        }
+        let Some(VolumeRegion { name, read_only }) = named(volume, &place.path) else {
+            return Err(not_found(Denied::NotInVolume(place.path.clone())));
+        };
+        let declared = name.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
+        let Some((_, declared)) = declared else { return Err(not_found(Denied::Unknown(name.clone()))) };
+        let region = Region::from(declared);
+        let read_only = reads_only(volume, &region, *read_only, objects)?;
+        Ok(Some(End::Region { region, read_only }))
     }
 
     /// What is shown of what a walk has ended at.
-    pub(super) fn end(&self, end: End, walk: &Walk, tree: &Tree, objects: &Objects) -> Result<End, Problem> {
+    pub(super) fn end(&self, end: End, objects: &Objects) -> Result<End, Problem> {
         let Asker::Pod(volume) = self else { return Ok(end) };
-        if matches!(end, End::Region { .. }) && walk.trace().is_empty() {
-            check_named(volume, walk.place(), tree)?;
-        }
-        match end {
-            // What another server has is not ours to hide.
-            End::Region { region, read_only } if walk.place().server.is_none() => {
-                let read_only = reads_only(&volume.pod, &region, read_only, objects)?;
-                Ok(End::Region { region, read_only })
+        let End::Region { region, read_only } = end else { return Ok(end) };
+        let read_only = reads_only(volume, &region, read_only, objects)?;
+        Ok(End::Region { region, read_only })
+    }
+
+    /// What is told of why nothing is there. Of what others have in their contexts a pod is not told whether it is there.
+    pub(super) fn problem(&self, problem: Problem, walk: &Walk) -> Problem {
+        match (self, walk.trace().first()) {
+            (Asker::Pod(_), Some(referral)) if problem.kind == ProblemKind::NotFound => {
+                let reason = format!("there is nothing at {} that this pod may attach to", referral.from);
+                Problem::new(ProblemKind::NotFound, reason)
             }
-            end @ (End::Region { .. } | End::Context | End::Elsewhere(_)) => Ok(end),
+            (Asker::Pod(_) | Asker::Anybody, _) => problem,
         }
     }
 
     /// The same of what is in a context. What others have there, and the pod may not attach to, it is not told of.
-    pub(super) fn listing(
-        &self,
-        mut listing: Listing,
-        walk: &Walk,
-        tree: &Tree,
-        objects: &Objects,
-    ) -> Listing {
+    pub(super) fn listing(&self, listing: Listing, walk: &Walk, tree: &Tree, objects: &Objects) -> Listing {
         let Asker::Pod(volume) = self else { return listing };
-        if walk.place().server.is_some() {
-            return listing;
-        }
-        let is_own = walk.place().namespace == volume.pod.namespace;
-        let named = |entry: &Entry| {
-            let place = Place { path: entry.name.clone(), ..walk.place().clone() };
-            !walk.place().path.is_empty() || check_named(volume, &place, tree).is_ok()
-        };
+        let is_own = walk.trace().is_empty();
         let shown = |entry: Entry| match entry.what {
-            What::Region { .. } if walk.trace().is_empty() && !named(&entry) => None,
             What::Region { region, read_only } => {
-                let what = match reads_only(&volume.pod, &region, read_only, objects) {
+                let place = Place { path: below(walk.place(), &entry.name), ..walk.place().clone() };
+                // By its own name: added below.
+                if is_own && !tree.binds(&place).unwrap_or(false) {
+                    return None;
+                }
+                let what = match reads_only(volume, &region, read_only, objects) {
                     Ok(read_only) => What::Region { region, read_only },
                     Err(problem) if is_own => What::Dangling(problem),
                     Err(_) => return None,
                 };
                 Some(Entry { what, ..entry })
             }
+            What::Dangling(_) if !is_own => None,
             What::Context | What::Delegated(_) | What::Dangling(_) => Some(entry),
         };
-        listing.entries = listing.entries.into_iter().filter_map(shown).collect();
-        listing
+        let mut entries: Vec<Entry> = listing.entries.into_iter().filter_map(shown).collect();
+        if is_own && walk.place().path.is_empty() {
+            let names = volume.regions.iter().filter_map(|region| region.name.split_once('/'));
+            for name in names.map(|(_, name)| name).collect::<BTreeSet<_>>() {
+                let place = Place { path: name.to_owned(), ..walk.place().clone() };
+                let what = match self.by_own_name(&place, tree, objects) {
+                    Ok(Some(End::Region { region, read_only })) => What::Region { region, read_only },
+                    Ok(_) => continue,
+                    Err(problem) => What::Dangling(problem),
+                };
+                entries.push(Entry { name: name.to_owned(), what });
+            }
+            entries.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        let notes = if is_own { listing.notes } else { Vec::new() };
+        Listing { entries, notes, ..listing }
     }
 }
 
-/// Checks that a pod would be let in by the name of the Region that is at a place, where no table binds it.
-fn check_named(volume: &Volume, place: &Place, tree: &Tree) -> Result<(), Problem> {
-    if tree.binds(place)? || named(volume, &place.path).is_some() {
-        return Ok(());
-    }
-    let reason = Denied::NotInVolume(place.path.clone()).to_string();
-    Err(Problem::new(ProblemKind::NotFound, reason))
+fn not_found(denied: Denied) -> Problem {
+    Problem::new(ProblemKind::NotFound, denied.to_string())
+}
+
+/// A path in a context.
+fn below(context: &Place, name: &str) -> String {
+    if context.path.is_empty() { name.to_owned() } else { format!("{}/{name}", context.path) }
 }
 
 /// Whether a pod that attaches by a path may only read.
-fn reads_only(pod: &PodIdentity, region: &Region, asks: bool, objects: &Objects) -> Result<bool, Problem> {
+fn reads_only(volume: &Volume, region: &Region, bound: bool, objects: &Objects) -> Result<bool, Problem> {
     let Region { namespace, name, .. } = region;
-    let declared = objects.named(namespace, name);
-    match declared.and_then(|(_, declared)| granted(&declared.access, pod, asks)) {
+    let full = format!("{namespace}/{name}");
+    let asks = bound || named(volume, &full).is_some_and(|named| named.read_only);
+    // One that another server tells of may be of another mesh.
+    let declared = objects.named(namespace, name).filter(|_| is_declared(region, objects));
+    match declared.and_then(|(_, declared)| granted(&declared.access, &volume.pod, asks)) {
         Some(mode) => Ok(mode == AccessMode::ReadOnly),
         None => {
-            let reason = format!(
-                "service account {}/{} may not attach to region {namespace}/{name}: allow it in spec.access of the Region",
-                pod.namespace, pod.service_account
-            );
-            Err(Problem::new(ProblemKind::NotFound, reason))
+            let account = format!("{}/{}", volume.pod.namespace, volume.pod.service_account);
+            Err(not_found(Denied::Forbidden { name: full, account }))
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::asker::Asker;
+use super::shares::Share;
 use super::{Names, serve};
 use crate::grpc::Served;
 use crate::listen::candidates;
@@ -97,6 +98,11 @@ impl Listeners {
 }
 
 impl Names {
+    /// A place for a connection that came by the attach socket; none if there are too many.
+    pub(crate) fn place(&self, volume: Option<&Volume>) -> Option<Share> {
+        self.connections.take(volume.map(|volume| volume.pod.uid.as_str()))
+    }
+
     /// Answers one connection, as the pod of `volume` asks, or whoever may reach the agent's own sockets.
     pub(crate) async fn serve(self: &Arc<Names>, connection: UnixStream, volume: Option<&Volume>) {
         let asker = volume.map_or(Asker::Anybody, |volume| Asker::Pod(Arc::new(volume.clone())));

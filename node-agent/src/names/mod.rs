@@ -8,18 +8,19 @@ mod asker;
 mod listen;
 mod mount;
 mod serve;
+mod shares;
 
 pub use listen::{CannotListen, Listeners, SOCKET};
-pub use mount::{Meant, NoName};
-pub use serve::{ASKED_ELSEWHERE_MAX, WATCHES_MAX};
+pub use mount::Meant;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pagemesh_names::{Hints, Tree, proto};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::config::Objects;
+use shares::Shares;
 
 /// What this agent knows of names.
 #[derive(Debug)]
@@ -28,11 +29,16 @@ pub struct Names {
     incarnation: String,
     objects: watch::Receiver<Arc<Objects>>,
     known: Mutex<Known>,
-    /// Questions that other servers are asked for somebody at a time.
-    elsewhere: Semaphore,
-    /// What they have said, for programs that attach.
+    /// What other servers have said, for programs that attach.
     hints: Hints,
-    watches: Arc<Semaphore>,
+    /// Programs that wait for other servers.
+    attaching: Shares,
+    /// Questions that wait for them, and those of these that ask for lists, which may be long.
+    asking: Shares,
+    listing: Shares,
+    watches: Shares,
+    /// Connections that came by the attach socket.
+    connections: Shares,
 }
 
 #[derive(Debug)]
@@ -52,15 +58,24 @@ impl Names {
         let tree = Arc::new(of.names());
         let notes = note(&tree, &[]);
         let known = Mutex::new(Known { of, tree, generation: 1, notes });
-        let (elsewhere, watches) =
-            (Semaphore::new(ASKED_ELSEWHERE_MAX), Arc::new(Semaphore::new(WATCHES_MAX)));
-        Names { server, incarnation, objects, known, elsewhere, hints: Hints::default(), watches }
+        Names {
+            server,
+            incarnation,
+            objects,
+            known,
+            hints: Hints::default(),
+            attaching: Shares::new(64, 8),
+            asking: Shares::new(64, 4),
+            listing: Shares::new(4, 1),
+            watches: Shares::new(1024, 32),
+            connections: Shares::new(64, 4),
+        }
     }
 
     /// The tree as of now, and which of those that were it is.
     fn now(&self) -> (Arc<Tree>, proto::Version) {
-        let objects = Arc::clone(&self.objects.borrow());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = Arc::clone(&self.objects.borrow());
         if !Arc::ptr_eq(&known.of, &objects) {
             let tree = objects.names();
             known.of = objects;

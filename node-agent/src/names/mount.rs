@@ -1,34 +1,32 @@
 //! Which region a program means by a path that a MountTable binds.
 
+use std::time::Duration;
+
 use pagemesh_crds::NAMESPACE_DEFAULT;
-use pagemesh_names::{End, Place, Problem, ProblemKind, Region, Remote, Walk};
+use pagemesh_names::{End, Place, Problem, ProblemKind, Region, Remote, Tree, Walk, follow};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Names;
+use crate::config::Objects;
+use crate::control::Denied;
 use crate::volume::Volume;
 
-/// What a program means by the name that it attaches to.
+/// How long a program waits for other servers. It may hold up its other threads meanwhile.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The region that a table binds a path to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meant {
-    /// No table says anything of it: the name itself.
-    Name,
-    /// What a table binds it to.
-    Bound {
-        /// `namespace/name`.
-        region: String,
-        /// The mount is for reading.
-        read_only: bool,
-    },
+pub struct Meant {
+    /// `namespace/name`.
+    pub name: String,
+    /// The mount is for reading.
+    pub read_only: bool,
 }
 
-/// Why a path that a table binds leads to no region of this mesh: a sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoName(pub String);
-
-impl From<Problem> for NoName {
-    fn from(problem: Problem) -> NoName {
-        NoName(problem.reason)
+impl From<Problem> for Denied {
+    fn from(Problem { kind, reason }: Problem) -> Denied {
+        if kind.may_pass() { Denied::NotKnownYet(reason) } else { Denied::LeadsNowhere(reason) }
     }
 }
 
@@ -40,34 +38,69 @@ fn place(name: &str, volume: Option<&Volume>) -> Result<Place, Problem> {
 }
 
 impl Names {
-    /// What a program of the node, or of a volume's pod, means by `name`. Where the path leads to other name servers, they are
-    /// asked.
+    /// What a program of the node, or of a volume's pod, means by `name`; `None` if no table says anything of it, so that it is a
+    /// region's own name. Where the path leads to other name servers, they are asked.
     ///
     /// # Errors
     /// The path is bound, and leads nowhere.
-    pub async fn meant(&self, name: &str, volume: Option<&Volume>) -> Result<Meant, NoName> {
+    pub async fn meant(&self, name: &str, volume: Option<&Volume>) -> Result<Option<Meant>, Denied> {
         // What is no path is no bound one either; who admits programs says what is wrong with it.
-        let Ok(place) = place(name, volume) else { return Ok(Meant::Name) };
+        let Ok(place) = place(name, volume) else { return Ok(None) };
         let (tree, _) = self.now();
         if !place.own || !tree.binds(&place)? {
-            return Ok(Meant::Name);
+            return Ok(None);
         }
-        let mut walk = Walk::new(place);
-        let servers = self.hints.over(&Remote);
-        let end = self.resolve(&tree, &mut walk, &servers).await?;
-        if let Some(problem) = servers.unanswered() {
-            warn!("{problem}; a program that opens {name} gets what it was told before");
-        }
+        let pod = volume.map(|volume| volume.pod.uid.as_str());
+        let (end, walk) = self.follow_for_program(&tree, place, pod).await?;
         match end {
             End::Region { region, read_only } => {
                 self.check_declared(&region, &walk).inspect_err(|_| self.hints.forget(&region))?;
-                Ok(Meant::Bound { region: format!("{}/{}", region.namespace, region.name), read_only })
+                Ok(Some(Meant { name: format!("{}/{}", region.namespace, region.name), read_only }))
             }
-            End::Context | End::Elsewhere(_) => {
-                let reason =
-                    format!("`{name}` is a context, and no region: `pagemesh ls {name}` shows what is in it");
-                Err(Problem::new(ProblemKind::NotFound, reason).into())
+            End::Context | End::Elsewhere(_) => Err(Denied::Context(name.to_owned())),
+        }
+    }
+
+    /// Follows a path, and goes by hints where others do not answer.
+    async fn follow_for_program(
+        &self,
+        tree: &Tree,
+        place: Place,
+        pod: Option<&str>,
+    ) -> Result<(End, Walk), Problem> {
+        let mut walk = Walk::new(place.clone());
+        let end = tree.resolve(&mut walk)?;
+        if !matches!(end, End::Elsewhere(_)) {
+            return Ok((end, walk));
+        }
+        let server = walk.place().server.clone().unwrap_or_default();
+        let asked = match self.attaching.take(pod) {
+            Some(_share) => {
+                let servers = self.hints.noting(&Remote);
+                timeout(FOLLOW_TIMEOUT, follow::resolve(tree, &servers, &mut walk)).await.unwrap_or_else(
+                    |_| {
+                        Err(pagemesh_names::explain(
+                            &server,
+                            "the servers on the way to it have taken too long",
+                        ))
+                    },
+                )
             }
+            None => Err(pagemesh_names::explain(
+                &server,
+                "too many programs of this node wait for others already",
+            )),
+        };
+        match asked {
+            Ok(end) => Ok((end, walk)),
+            Err(problem) if problem.kind.may_pass() => {
+                let shown = place.to_string();
+                let mut walk = Walk::new(place);
+                let said = follow::resolve(tree, &self.hints.alone(problem.clone()), &mut walk).await?;
+                warn!("{problem}; a program that opens {shown} gets what was said before");
+                Ok((said, walk))
+            }
+            Err(problem) => Err(problem),
         }
     }
 
@@ -75,7 +108,7 @@ impl Names {
     ///
     /// # Errors
     /// It is not.
-    pub fn check_table(&self, volume: &Volume) -> Result<(), NoName> {
+    pub fn check_table(&self, volume: &Volume) -> Result<(), Denied> {
         if volume.table.is_some() {
             self.now().0.look(&place("", Some(volume))?)?;
         }
@@ -83,17 +116,22 @@ impl Names {
     }
 
     /// What another server says may be of another mesh: there can be a Region of the same name here, which is not meant.
-    fn check_declared(&self, region: &Region, walk: &Walk) -> Result<(), NoName> {
+    fn check_declared(&self, region: &Region, walk: &Walk) -> Result<(), Problem> {
         let Some(server) = &walk.place().server else { return Ok(()) };
-        let Region { namespace, name, uid, .. } = region;
-        let objects = self.objects.borrow();
-        let declared = objects.named(namespace, name).map(|(_, declared)| &declared.uid);
-        if declared == Some(uid) {
+        if is_declared(region, &self.objects.borrow()) {
             return Ok(());
         }
-        Err(NoName(format!(
-            "name server {server} says that it is region {namespace}/{name}, which is not one of this mesh: programs can attach \
-             only to regions whose agents know each other"
-        )))
+        let Region { namespace, name, .. } = region;
+        let reason = format!(
+            "name server {server} says, or has said, that it is region {namespace}/{name}, which is not one of this mesh: programs \
+             can attach only to regions whose agents know each other"
+        );
+        Err(Problem::new(ProblemKind::NotFound, reason))
     }
+}
+
+/// Whether it is one of this mesh.
+pub(super) fn is_declared(region: &Region, objects: &Objects) -> bool {
+    let declared = objects.named(&region.namespace, &region.name);
+    declared.is_some_and(|(_, declared)| declared.uid == region.uid)
 }

@@ -5,33 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use pagemesh_names::follow::{self, Servers};
 use pagemesh_names::proto::directory_server::{Directory, DirectoryServer};
 use pagemesh_names::proto::{self, Query};
-use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, wire};
+use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, follow, wire};
 use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::Names;
 use super::asker::Asker;
-
-/// Watches at a time.
-pub const WATCHES_MAX: usize = 1024;
-/// Questions at a time that other servers are asked for somebody.
-pub const ASKED_ELSEWHERE_MAX: usize = 64;
+use super::shares::{Share, Shares};
 
 /// Questions of one connection that are worked on at a time.
-const CONCURRENT_MAX: usize = 32;
+const CONCURRENT_MAX: usize = 8;
 /// How long it may take to follow a path through other servers.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a connection is used: who goes on asking comes again, and who does not has gone.
+const AGE_MAX: Duration = Duration::from_secs(3600);
 /// How often a connection is asked whether its other end lives, and how long that may take.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 pub(super) fn server() -> Server {
     Server::builder()
         .concurrency_limit_per_connection(CONCURRENT_MAX)
-        .max_concurrent_streams(Some(2 * CONCURRENT_MAX as u32))
+        // What was answered and is not read waits here.
+        .max_concurrent_streams(Some(CONCURRENT_MAX as u32))
+        .max_connection_age(AGE_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
 }
@@ -40,6 +39,9 @@ pub(super) fn service(names: &Arc<Names>, asker: Asker) -> DirectoryServer<Asked
     let asked = Asked { names: Arc::clone(names), asker };
     DirectoryServer::new(asked).max_decoding_message_size(4 * QUERY_BYTES_MAX)
 }
+
+/// What is in a context, or what else is there.
+type Listed = Result<Listing, End>;
 
 /// Names, as gRPC asks for them.
 #[derive(Debug)]
@@ -51,23 +53,53 @@ pub(super) struct Asked {
 impl Asked {
     /// What a path stands for, as far as who asks is shown it.
     async fn resolve(&self, tree: &Tree, walk: &mut Walk, follow: bool) -> Result<End, Problem> {
-        let end = if follow { self.names.resolve(tree, walk, &Remote).await } else { tree.resolve(walk) };
-        self.asker.end(end?, walk, tree, &self.names.objects.borrow())
+        if let Some(own) = self.asker.by_own_name(walk.place(), tree, &self.names.objects.borrow())? {
+            return Ok(own);
+        }
+        let mut end = tree.resolve(walk)?;
+        if follow && matches!(end, End::Elsewhere(_)) {
+            let server = async |walk: &mut Walk| follow::resolve(tree, &Remote, walk).await;
+            end = self.elsewhere(&self.names.asking, walk, server).await?;
+        }
+        self.asker.end(end, &self.names.objects.borrow())
     }
 
     /// What is in a context, in the same way.
-    async fn list(
-        &self,
-        tree: &Tree,
-        walk: &mut Walk,
-        follow: bool,
-    ) -> Result<Result<Listing, End>, Problem> {
-        let found = if follow { self.names.list(tree, walk).await? } else { list_own(tree, walk)? };
-        let objects = self.names.objects.borrow();
-        match found {
-            Ok(listing) => Ok(Ok(self.asker.listing(listing, walk, tree, &objects))),
-            Err(end) => self.asker.end(end, walk, tree, &objects).map(Err),
+    async fn list(&self, tree: &Tree, walk: &mut Walk, follow: bool) -> Result<Listed, Problem> {
+        if let Some(own) = self.asker.by_own_name(walk.place(), tree, &self.names.objects.borrow())? {
+            return Ok(Err(own));
         }
+        let listed = match tree.resolve(walk)? {
+            End::Context => Ok(tree.list(walk.place())?),
+            End::Elsewhere(_) if follow => {
+                let servers = async |walk: &mut Walk| follow::list(tree, &Remote, walk).await;
+                self.elsewhere(&self.names.listing, walk, servers).await?
+            }
+            end @ (End::Region { .. } | End::Elsewhere(_)) => Err(end),
+        };
+        let objects = self.names.objects.borrow();
+        match listed {
+            Ok(listing) => Ok(Ok(self.asker.listing(listing, walk, tree, &objects))),
+            Err(end) => self.asker.end(end, &objects).map(Err),
+        }
+    }
+
+    /// Asks other servers, within a deadline, and no more at a time than may be.
+    async fn elsewhere<T>(
+        &self,
+        places: &Shares,
+        walk: &mut Walk,
+        follow: impl AsyncFnOnce(&mut Walk) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let server = walk.place().server.clone().unwrap_or_default();
+        let Some(_share) = places.take(self.asker.pod()) else {
+            let why = "the agent of this node asks too many others already, try again";
+            return Err(pagemesh_names::explain(&server, why));
+        };
+        let result = timeout(FOLLOW_TIMEOUT, follow(walk)).await;
+        result.unwrap_or_else(|_| {
+            Err(pagemesh_names::explain(&server, "the servers on the way to it have taken too long"))
+        })
     }
 }
 
@@ -77,57 +109,6 @@ impl Names {
             return Err(Status::unavailable("another agent has taken over from this one: connect again"));
         }
         Ok(())
-    }
-
-    /// What a path stands for. Other servers are asked only if it leads to them, and no more of them at a time than may be.
-    pub(super) async fn resolve(
-        &self,
-        tree: &Tree,
-        walk: &mut Walk,
-        servers: &impl Servers,
-    ) -> Result<End, Problem> {
-        let end = tree.resolve(walk)?;
-        if !matches!(end, End::Elsewhere(_)) {
-            return Ok(end);
-        }
-        self.elsewhere(walk, async |walk| follow::resolve(tree, servers, walk).await).await
-    }
-
-    /// What is in a context, in the same way.
-    async fn list(&self, tree: &Tree, walk: &mut Walk) -> Result<Result<Listing, End>, Problem> {
-        match tree.resolve(walk)? {
-            End::Context => tree.list(walk.place()).map(Ok),
-            end @ End::Region { .. } => Ok(Err(end)),
-            End::Elsewhere(_) => {
-                self.elsewhere(walk, async |walk| follow::list(tree, &Remote, walk).await).await
-            }
-        }
-    }
-
-    /// Asks other servers, within a deadline.
-    async fn elsewhere<T>(
-        &self,
-        walk: &mut Walk,
-        follow: impl AsyncFnOnce(&mut Walk) -> Result<T, Problem>,
-    ) -> Result<T, Problem> {
-        let server = |walk: &Walk| walk.place().server.clone().unwrap_or_default();
-        let Ok(_permit) = self.elsewhere.try_acquire() else {
-            let why = "the agent of this node asks too many others already, try again";
-            return Err(pagemesh_names::explain(&server(walk), why));
-        };
-        let result = timeout(FOLLOW_TIMEOUT, follow(walk)).await;
-        result.unwrap_or_else(|_| {
-            let why = "the servers on the way to it have taken too long";
-            Err(pagemesh_names::explain(&server(walk), why))
-        })
-    }
-}
-
-/// What this server knows by itself.
-fn list_own(tree: &Tree, walk: &mut Walk) -> Result<Result<Listing, End>, Problem> {
-    match tree.resolve(walk)? {
-        End::Context => tree.list(walk.place()).map(Ok),
-        end @ (End::Region { .. } | End::Elsewhere(_)) => Ok(Err(end)),
     }
 }
 
@@ -143,6 +124,7 @@ impl Directory for Asked {
         };
         let mut walk = Walk::new(place);
         let end = self.resolve(&tree, &mut walk, query.follow).await;
+        let end = end.map_err(|problem| self.asker.problem(problem, &walk));
         Ok(Response::new(wire::resolution(version, walk.trace(), &end)))
     }
 
@@ -158,6 +140,7 @@ impl Directory for Asked {
         };
         let mut walk = Walk::new(place);
         let end = self.list(&tree, &mut walk, query.follow).await;
+        let end = end.map_err(|problem| self.asker.problem(problem, &walk));
         Ok(Response::new(wire::listing(version, &query.path, walk.trace(), &end)))
     }
 
@@ -168,13 +151,11 @@ impl Directory for Asked {
         names.check_fresh()?;
         let place = asker.place(&request.into_inner());
         let place = place.map_err(|problem| Status::invalid_argument(problem.reason))?;
-        let permit = Arc::clone(&names.watches).try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!(
-                "{WATCHES_MAX} names are watched here already: try again later"
-            ))
+        let share = names.watches.take(asker.pod()).ok_or_else(|| {
+            Status::resource_exhausted("too many names are watched here already: try again later")
         })?;
         let objects = names.objects.clone();
-        let watching = Watching { names, asker, place, objects, last: None, over: false, _permit: permit };
+        let watching = Watching { names, asker, place, objects, last: None, over: false, _share: share };
         let stream = stream::unfold(watching, async |mut watching| {
             let news = watching.news().await?;
             Some((news, watching))
@@ -191,10 +172,19 @@ struct Watching {
     objects: tokio::sync::watch::Receiver<Arc<crate::config::Objects>>,
     last: Option<(Walk, Result<End, Problem>)>,
     over: bool,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Watching {
+    fn look(&self, tree: &Tree, walk: &mut Walk) -> Result<End, Problem> {
+        let objects = self.objects.borrow();
+        if let Some(own) = self.asker.by_own_name(walk.place(), tree, &objects)? {
+            return Ok(own);
+        }
+        let end = tree.resolve(walk)?;
+        self.asker.end(end, &objects)
+    }
+
     /// Awaits what the path has not stood for when it was last told.
     async fn news(&mut self) -> Option<Result<proto::Resolution, Status>> {
         if self.over {
@@ -204,8 +194,8 @@ impl Watching {
             self.objects.mark_unchanged();
             let (tree, version) = self.names.now();
             let mut walk = Walk::new(self.place.clone());
-            let end = tree.resolve(&mut walk);
-            let end = end.and_then(|end| self.asker.end(end, &walk, &tree, &self.objects.borrow()));
+            let end = self.look(&tree, &mut walk);
+            let end = end.map_err(|problem| self.asker.problem(problem, &walk));
             let now = (walk, end);
             if self.last.as_ref() != Some(&now) {
                 let resolution = wire::resolution(version, now.0.trace(), &now.1);

@@ -226,7 +226,7 @@ fn what_a_server_has_said_holds_for_programs_while_it_is_away() {
     assert_eq!(ask("far/p/q"), Ok(64 << 10));
     assert!(far.stop().success());
     assert_eq!(ask("far/p/q"), Ok(64 << 10));
-    near.await_log("a program that opens far/p/q gets what it was told before");
+    near.await_log("a program that opens /default/far/p/q gets what was said before");
     assert!(ask("far/p").unwrap_err().1.contains("does not answer"), "nobody has asked for it before");
     // A hint that turns out wrong is dropped.
     let declared = near.scratch.0.join("objects/table.yaml");

@@ -90,7 +90,7 @@ fn paths_that_a_mount_table_binds_lead_to_its_regions() {
         ),
         ("writer", "team/table", "data/none", "refused 1 this pod's volume does not name region data/none"),
         ("writer", "team/table", "data", "refused 1 `data` is a context, and no region"),
-        ("writer", "team/table", "far/x", "refused 1 name server 127.0.0.1:1 does not answer"),
+        ("writer", "team/table", "far/x", "refused 2 name server 127.0.0.1:1 does not answer"),
         ("writer", "team/table", "/team/data/now", "refused 1 this pod's volume does not name region /team"),
     ] {
         let socket = node.volume(service_account, &[regions]);
@@ -137,11 +137,22 @@ fn what_a_program_has_its_children_get_wherever_the_path_leads_now() {
         ask(&socket, "data/now").starts_with("refused 1 this pod's volume"),
         "for later opens it is gone"
     );
-    assert_eq!(ask(&socket, "team/table"), "attached");
-    assert!(ask(&other, "team/table").starts_with("refused 1 this pod's volume"));
+    assert!(
+        ask(&socket, "team/table").starts_with("refused 1 this pod's volume"),
+        "who opens it by its name"
+    );
+    assert_eq!(ask(&socket, "team/table inherited"), "attached");
+    assert_eq!(ask(&socket, "team/table inherited reads"), "attached to read");
+    for not_had in ["team/table inherited", "team/gone inherited", "table inherited"] {
+        let answer = ask(&other, not_had);
+        assert!(answer.starts_with("refused 1 this pod's volume"), "{not_had}: {answer}");
+    }
+    // What a table says of the region's own name does not matter either.
+    mesh.declare("", &TABLES.replace("path: data/now, region: table}", "path: team/table, region: gone}"));
+    assert_eq!(ask(&socket, "team/table inherited"), "attached");
     mesh.restart(1, "");
     mesh.declare("", "");
-    assert_eq!(ask(&socket, "team/table"), "attached", "an agent that was started again knows");
+    assert_eq!(ask(&socket, "team/table inherited"), "attached", "an agent that was started again knows");
     assert_eq!(parent.ask("store 1 5"), "stored");
 }
 
@@ -192,27 +203,50 @@ fn a_pod_asks_for_names_by_its_socket_and_is_shown_its_own() {
     let volume = |service_account: &str| mesh.nodes[1].volume(service_account, &["team/table"]);
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
-        for (socket, query, expected) in [
-            (volume("writer"), ask("data/now"), "team/table 1"),
-            (volume("writer"), ask("data/fixed"), "team/table 1 ro"),
-            (volume("writer"), ask("/team/data"), "context"),
-            (volume("writer"), Query { namespace: "team".into(), ..ask("table") }, "team/table 1"),
-            (volume("reader"), ask("data/now"), "team/table 1 ro"),
-            (volume("stranger"), ask("data/now"), forbidden),
-            (volume("writer"), ask("/other"), elsewhere),
-            (volume("writer"), ask("/"), "a pod is not shown /: it sees its own namespace"),
-            (volume("writer"), Query { namespace: "other".into(), ..ask("x") }, only_own),
-            (volume("writer"), Query { table: "batch".into(), ..ask("input") }, only_own),
-            (mesh.nodes[1].volume_of_table("batch"), ask("input"), "team/table 1"),
+        let in_namespace = |namespace: &str, path| Query { namespace: namespace.into(), ..ask(path) };
+        let not_named = "this pod's volume does not name region";
+        for (socket, questions) in [
+            (
+                volume("writer"),
+                &[
+                    (ask("data/now"), "team/table 1"),
+                    (ask("data/fixed"), "team/table 1 ro"),
+                    (ask("data"), "context"),
+                    (ask("/team/data"), "context"),
+                    (in_namespace("team", "table"), "team/table 1"),
+                    (ask("none"), not_named),
+                    (ask("other/none"), not_named),
+                    (ask("/other"), elsewhere),
+                    (ask("/"), "a pod is not shown /: it sees its own namespace"),
+                    (in_namespace("other", "x"), only_own),
+                    (Query { table: "batch".into(), ..ask("input") }, only_own),
+                ][..],
+            ),
+            (volume("reader"), &[(ask("data/now"), "team/table 1 ro")]),
+            (volume("stranger"), &[(ask("data/now"), forbidden), (ask("table"), forbidden)]),
             (
                 mesh.nodes[1].volume_of_table("batch"),
-                ask("data/fixed"),
-                "there is nothing at /team/data/fixed",
+                &[
+                    (ask("input"), "team/table 1"),
+                    (ask("/team/input"), "team/table 1"),
+                    (ask("data/fixed"), not_named),
+                    (ask("table"), not_named),
+                ],
+            ),
+            (
+                mesh.nodes[1].volume_called("less", "writer", &["team/table:ro", "other/weights"]),
+                &[
+                    (ask("table"), "team/table 1 ro"),
+                    (ask("data/now"), "team/table 1 ro"),
+                    (ask("weights"), "region other/weights is not declared"),
+                ],
             ),
         ] {
             let (mut names, _client) = directory(&socket).await;
-            let answer = said(names.resolve(query.clone()).await.unwrap().into_inner());
-            assert!(answer.starts_with(expected), "{query:?} at {}: {answer}", socket.display());
+            for (query, expected) in questions {
+                let answer = said(names.resolve(query.clone()).await.unwrap().into_inner());
+                assert!(answer.starts_with(expected), "{query:?} at {}: {answer}", socket.display());
+            }
         }
         let (mut names, client) = directory(&volume("stranger")).await;
         let listing = names.list(ask("")).await.unwrap().into_inner();

@@ -172,7 +172,9 @@ fn not_a_test_but_a_program() {
         let answer = match words[0] {
             "attach" => {
                 // An old library sets no flags; a later one more than this agent knows.
-                let flags = if words.len() > 2 { 0 } else { 0xff };
+                let flag = |word: &str, flag: u8| if words.contains(&word) { flag } else { 0 };
+                let flags = 0xf9 | flag("inherited", 2) | flag("reads", 4);
+                let flags = if words.contains(&"old") { 0 } else { flags };
                 match attach(Client::connect(socket.as_ref()), words[1], flags) {
                     Ok(new) => {
                         let how = if new.read_only { "attached to read" } else { "attached" };

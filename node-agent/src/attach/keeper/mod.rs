@@ -29,7 +29,6 @@ use super::socket::{Connection, PeerCredentials};
 use crate::control::{Denied, Who};
 use crate::kept::Process;
 use crate::memory::RegionFile;
-use crate::names::NoName;
 use crate::shard::Counted;
 use crate::volume::Volume;
 
@@ -111,10 +110,13 @@ pub(super) async fn serve(
 
 /// Why a volume's pod should not start yet, if it should not: its table is not there, or one of its regions cannot be attached.
 pub(super) fn trouble(shared: &Shared, volume: &Volume) -> Option<Denied> {
-    if let Err(NoName(reason)) = shared.names.check_table(volume) {
-        return Some(Denied::LeadsNowhere(reason));
-    }
-    volume.regions.iter().find_map(|region| shared.control.check(&region.name, Who::OfVolume(volume)).err())
+    let of_region = || {
+        volume
+            .regions
+            .iter()
+            .find_map(|region| shared.control.check(&region.name, Who::OfVolume(volume)).err())
+    };
+    shared.names.check_table(volume).err().or_else(of_region)
 }
 
 /// What a keeper has been told.

@@ -33,7 +33,7 @@ impl Regions {
         objects: &Objects,
         reach: &Reach,
     ) -> Result<(), Denied> {
-        let Admissible { id, full, .. } = self.admissible(Asked::Name(name), who, objects, reach)?;
+        let Admissible { id, full, .. } = self.admissible(Asked::named(name), who, objects, reach)?;
         match self.failed.get(&id) {
             Some(reason) => Err(Denied::NotReady { name: full, reason: reason.clone() }),
             None => Ok(()),
