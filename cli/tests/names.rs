@@ -163,7 +163,9 @@ moved = text.replace('region: t\n', 'region: u\n    namespace: other\n').replace
 assert moved != text, text
 open(table + '.new', 'w').write(moved)
 os.rename(table + '.new', table)
+deadline = time.time() + 20
 while os.system(f'pagemesh resolve models/now --socket {socket} | grep -q other/u') != 0:
+    assert time.time() < deadline, 'the table does not come into force'
     time.sleep(0.01)
 if os.fork() == 0:
     memory[:5] = b'child'

@@ -1,6 +1,7 @@
 //! Connections on which gRPC is served. They are of one type, whatever they are made of: all that serves one is compiled anew for
 //! each type of them, and that was a megabyte of the program.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,11 +9,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
-/// How long a connection may say nothing at first.
+/// How long a connection may take to begin, and the bytes with which HTTP/2 does.
+const PREFACE_BYTES: usize = 24;
 const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -21,14 +23,29 @@ impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 /// A connection, and its place among those that there may be, which it gives back when it ends.
 pub(crate) struct Served {
     stream: Pin<Box<dyn Stream>>,
-    /// Until it has said something: HTTP/2 itself waits for that for ever.
-    silent: Option<Pin<Box<Sleep>>>,
+    /// Until it has said how HTTP/2 begins: HTTP/2 itself waits for that for ever.
+    beginning: Option<(Pin<Box<Sleep>>, usize)>,
     _place: Option<OwnedSemaphorePermit>,
+    /// Dropped when it ends.
+    _ended: Option<oneshot::Sender<Infallible>>,
 }
 
 impl Served {
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Served {
-        Served { stream: Box::pin(stream), silent: Some(Box::pin(sleep(FIRST_TIMEOUT))), _place: None }
+        Served {
+            stream: Box::pin(stream),
+            beginning: Some((Box::pin(sleep(FIRST_TIMEOUT)), PREFACE_BYTES)),
+            _place: None,
+            _ended: None,
+        }
+    }
+
+    /// One whose other end may begin when it likes, and what tells when it has ended.
+    pub(crate) fn patient(
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    ) -> (Served, oneshot::Receiver<Infallible>) {
+        let (sender, ended) = oneshot::channel();
+        (Served { beginning: None, _ended: Some(sender), ..Served::new(stream) }, ended)
     }
 
     pub(crate) fn at(self, place: OwnedSemaphorePermit) -> Served {
@@ -57,14 +74,14 @@ impl AsyncRead for Served {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.silent = None;
-        }
-        if let Some(silent) = &mut self.silent
-            && read.is_pending()
-            && silent.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let said = buf.filled().len() - before;
+        if let Some((patience, awaited)) = &mut self.beginning {
+            *awaited = awaited.saturating_sub(said);
+            if *awaited == 0 {
+                self.beginning = None;
+            } else if read.is_pending() && patience.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
         read
     }
@@ -103,14 +120,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_at_first_is_given_up_and_who_pauses_later_is_not() {
+    async fn who_does_not_begin_is_given_up_and_who_pauses_later_is_not() {
         let (_silent, theirs) = duplex(16);
         let error = Served::new(theirs).read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let (mut ours, theirs) = duplex(16);
+        let (mut hesitant, theirs) = duplex(64);
+        hesitant.write_all(&[1; PREFACE_BYTES - 1]).await.unwrap();
         let mut served = Served::new(theirs);
-        ours.write_u8(1).await.unwrap();
-        assert_eq!(served.read_u8().await.unwrap(), 1);
+        served.read_exact(&mut [0; PREFACE_BYTES - 1]).await.unwrap();
+        assert_eq!(served.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let (mut ours, theirs) = duplex(64);
+        let mut served = Served::new(theirs);
+        ours.write_all(&[1; PREFACE_BYTES]).await.unwrap();
+        served.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
         let later = async {
             sleep(10 * FIRST_TIMEOUT).await;
             ours.write_u8(2).await.unwrap();

@@ -58,7 +58,7 @@ extern "C" fn child() {
 }
 
 fn reattach(state: &mut State, slot: usize, inherited: Region) {
-    let Region { name, file, header, descriptors, pins, position, .. } = inherited;
+    let Region { name, inherited: by_exec, file, header, descriptors, pins, position, .. } = inherited;
     let (own_name, read_only) = (inherited.own_name(), inherited.read_only());
     let hello = Hello { name: &own_name, inherited: true, read_only };
     // First, so that the new descriptors get their numbers.
@@ -66,6 +66,7 @@ fn reattach(state: &mut State, slot: usize, inherited: Region) {
     match attach_waiting(state, slot, hello, header, file) {
         Ok(mut region) => {
             region.name = name;
+            region.inherited = by_exec;
             region.descriptors = descriptors;
             region.pins = pins;
             region.position = position;

@@ -41,6 +41,8 @@ impl FileId {
 /// A region that this process is attached to.
 pub(crate) struct Region {
     pub(crate) name: RegionName,
+    /// It came through an `exec`, and `name` is its own: of a path that reads the same a table may say something else.
+    pub(crate) inherited: bool,
     pub(crate) attachment: Attachment,
     pub(crate) file: FileId,
     /// Where its header page is mapped.
@@ -67,7 +69,16 @@ impl Region {
         // SAFETY: it replaces nothing.
         let header = unsafe { mapping::place(&attachment, place, attachment.page_size(), 0, access) }?;
         mark_ours(&attachment, Mark::Ours);
-        Ok(Region { name: *hello.name, attachment, file, header, descriptors: 0, pins: 0, position: 0 })
+        Ok(Region {
+            name: *hello.name,
+            inherited: hello.inherited,
+            attachment,
+            file,
+            header,
+            descriptors: 0,
+            pins: 0,
+            position: 0,
+        })
     }
 
     /// Whether the program may only read it.

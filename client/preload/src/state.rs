@@ -84,7 +84,8 @@ impl State {
             Agent::Absent => return Err(Error::NoSocket),
         };
         for slot in 0..REGIONS_MAX {
-            let Some(region) = self.regions[slot].as_ref().filter(|region| region.name == *hello.name) else {
+            let is_it = |region: &&Region| region.name == *hello.name && region.inherited == hello.inherited;
+            let Some(region) = self.regions[slot].as_ref().filter(is_it) else {
                 continue;
             };
             match region.attachment.go_on() {
@@ -104,7 +105,7 @@ impl State {
     /// The same for who only looks: while the agent is away, the attachment that there is will do.
     pub(crate) fn look_at(&mut self, name: &RegionName) -> Result<Header, Error> {
         self.attach(name).or_else(|error| {
-            let attached = |region: &Region| region.name == *name;
+            let attached = |region: &Region| region.name == *name && !region.inherited;
             let slot = self.regions.iter().position(|region| region.as_ref().is_some_and(attached));
             slot.filter(|_| error.agent_is_away()).map(|slot| self.pin(slot)).ok_or(error)
         })

@@ -233,7 +233,7 @@ where
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                self.refused = refuses(&error);
+                self.refused |= refuses(&error);
                 // While it is away there is an error for each try.
                 if !std::mem::replace(&mut self.away, true) {
                     warn!(%kind, error = described(&error), "cannot watch; what was known last stays in force");

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::admission::{Admission, Asked, By, Denied, Who};
 use super::attachments::{Attached, Attachment, GivenUp};
-use super::{Control, ENDING, VOLUME_GONE};
+use super::{Control, ENDING, State, VOLUME_GONE};
 use crate::shard::AttachmentId;
-use crate::volume::PodIdentity;
+use crate::volume::{PodIdentity, Volume};
 
 impl Control {
     /// Looks a region up for a program, and opens it if this is its first use on this node.
@@ -20,15 +20,10 @@ impl Control {
         if state.stopping {
             return Err(Denied::Stopping);
         }
-        if let (By::Inheritance, Who::OfVolume(volume)) = (asked.by, who)
-            && volume.regions.iter().all(|region| region.name != asked.name)
-        {
-            let named = asked.name.split_once('/');
-            let region = named.and_then(|(namespace, name)| state.objects.named(namespace, name));
-            if !region.is_some_and(|(id, _)| state.volumes.had(&volume.id, id)) {
-                return Err(Denied::NotInVolume(asked.name.to_owned()));
-            }
-        }
+        let asked = match (asked.by, who) {
+            (By::Inheritance, Who::OfVolume(volume)) => inherited(state, volume, asked)?,
+            (By::Name | By::Mount | By::Inheritance, _) => asked,
+        };
         state.regions.admit(asked, who, &state.objects, &state.reach, &self.shards)
     }
 
@@ -136,4 +131,15 @@ impl Control {
         drop(state);
         Some((admission, Attachment::new(Arc::clone(self), id), given_up))
     }
+}
+
+/// What a program of a volume gets that says that it has a region already: no more than the volume's programs had.
+fn inherited<'a>(state: &State, volume: &Volume, asked: Asked<'a>) -> Result<Asked<'a>, Denied> {
+    let named = asked.name.split_once('/');
+    let region = named.and_then(|(namespace, name)| state.objects.named(namespace, name));
+    let had = region.and_then(|(id, _)| state.volumes.had(&volume.id, id));
+    if had.is_none() && volume.regions.iter().all(|region| region.name != asked.name) {
+        return Err(Denied::NotInVolume(asked.name.to_owned()));
+    }
+    Ok(Asked { read_only: asked.read_only || had == Some(true), ..asked })
 }

@@ -13,7 +13,8 @@ pub(super) struct ServedVolumes {
     served: BTreeSet<String>,
     /// What a MountTable has bound a path to, a program knows by the region's own name when it inherits it. The table may bind the
     /// path to another by then, and its parent be gone.
-    had: BTreeMap<String, BTreeSet<RegionId>>,
+    /// With each, whether all of them might only read it.
+    had: BTreeMap<String, BTreeMap<RegionId, bool>>,
 }
 
 impl ServedVolumes {
@@ -33,12 +34,13 @@ impl ServedVolumes {
     /// Notes that a program gets a region.
     pub(super) fn note(&mut self, attached: &Attached) {
         if let Some(ByVolume { volume, .. }) = &attached.by_volume {
-            self.had.entry(volume.clone()).or_default().insert(attached.id);
+            let had = self.had.entry(volume.clone()).or_default();
+            *had.entry(attached.id).or_insert(true) &= attached.read_only;
         }
     }
 
-    /// Whether a program of a volume has had a region.
-    pub(super) fn had(&self, volume: &str, region: RegionId) -> bool {
-        self.had.get(volume).is_some_and(|had| had.contains(&region))
+    /// Whether a program of a volume has had a region, and if so, whether all that had it might only read.
+    pub(super) fn had(&self, volume: &str, region: RegionId) -> Option<bool> {
+        self.had.get(volume)?.get(&region).copied()
     }
 }

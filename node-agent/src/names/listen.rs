@@ -87,9 +87,10 @@ impl Listeners {
             incoming(tcp, |tcp: Arc<TcpListener>| async move { Ok(Served::new(tcp.accept().await?.0)) });
         let unix =
             incoming(unix, |unix: Arc<UnixListener>| async move { Ok(Served::new(unix.accept().await?.0)) });
+        let own = || serve::server().max_connection_age(serve::AGE_MAX);
         let (tcp, unix) = tokio::join!(
-            serve::server().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(tcp),
-            serve::server().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(unix),
+            own().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(tcp),
+            own().add_service(serve::service(&names, Asker::Anybody)).serve_with_incoming(unix),
         );
         for error in [tcp, unix].into_iter().filter_map(Result::err) {
             warn!(%error, "the name server has ended");
@@ -106,11 +107,18 @@ impl Names {
     /// Answers one connection, as the pod of `volume` asks, or whoever may reach the agent's own sockets.
     pub(crate) async fn serve(self: &Arc<Names>, connection: UnixStream, volume: Option<&Volume>) {
         let asker = volume.map_or(Asker::Anybody, |volume| Asker::Pod(Arc::new(volume.clone())));
+        let (connection, ended) = Served::patient(connection);
         // No other follows; the server must not take that for its end.
-        let one = stream::once(async { io::Result::Ok(Served::new(connection)) }).chain(stream::pending());
-        let served = serve::server().add_service(serve::service(self, asker)).serve_with_incoming(one);
-        if let Err(error) = served.await {
-            warn!(%error, "a connection that asks for names has ended");
+        let one = stream::once(async { io::Result::Ok(connection) }).chain(stream::pending());
+        let server = serve::server().add_service(serve::service(self, asker));
+        tokio::select! {
+            served = server.serve_with_incoming(one) => {
+                if let Err(error) = served {
+                    warn!(%error, "a connection that asks for names has ended");
+                }
+            }
+            // Nothing is ever sent.
+            _ = ended => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::Names;
 use crate::config::Objects;
-use crate::control::Denied;
+use crate::control::{Denied, named};
 use crate::volume::Volume;
 
 /// How long a program waits for other servers. It may hold up its other threads meanwhile.
@@ -37,6 +37,18 @@ fn place(name: &str, volume: Option<&Volume>) -> Result<Place, Problem> {
     Place::parse(namespace, name)?.with_table(table)
 }
 
+/// Whether a table says what is at a place. Where the table of a volume's pod is not known yet, what the volume names is there all the
+/// same, and what is no path is a name of the node's own `/dev/shm` as ever.
+fn binds(tree: &Tree, place: &Place, name: &str, volume: Option<&Volume>) -> Result<bool, Denied> {
+    match tree.binds(place) {
+        Ok(binds) => Ok(binds),
+        Err(problem) if !problem.kind.may_pass() => Err(problem.into()),
+        Err(_) if volume.is_some_and(|volume| named(volume, name).is_some()) => Ok(false),
+        Err(_) if !name.contains('/') => Err(Denied::NotInVolume(name.to_owned())),
+        Err(problem) => Err(problem.into()),
+    }
+}
+
 impl Names {
     /// What a program of the node, or of a volume's pod, means by `name`; `None` if no table says anything of it, so that it is a
     /// region's own name. Where the path leads to other name servers, they are asked.
@@ -47,7 +59,7 @@ impl Names {
         // What is no path is no bound one either; who admits programs says what is wrong with it.
         let Ok(place) = place(name, volume) else { return Ok(None) };
         let (tree, _) = self.now();
-        if !place.own || !tree.binds(&place)? {
+        if !place.own || !binds(&tree, &place, name, volume)? {
             return Ok(None);
         }
         let pod = volume.map(|volume| volume.pod.uid.as_str());
@@ -74,23 +86,14 @@ impl Names {
             return Ok((end, walk));
         }
         let server = walk.place().server.clone().unwrap_or_default();
-        let asked = match self.attaching.take(pod) {
-            Some(_share) => {
-                let servers = self.hints.noting(&Remote);
-                timeout(FOLLOW_TIMEOUT, follow::resolve(tree, &servers, &mut walk)).await.unwrap_or_else(
-                    |_| {
-                        Err(pagemesh_names::explain(
-                            &server,
-                            "the servers on the way to it have taken too long",
-                        ))
-                    },
-                )
-            }
-            None => Err(pagemesh_names::explain(
-                &server,
-                "too many programs of this node wait for others already",
-            )),
-        };
+        let asked = timeout(FOLLOW_TIMEOUT, async {
+            let _share = self.attaching.wait(pod).await;
+            follow::resolve(tree, &self.hints.noting(&Remote), &mut walk).await
+        });
+        let asked = asked.await.unwrap_or_else(|_| {
+            let why = "the servers on the way to it have taken too long, or too many programs wait for them";
+            Err(pagemesh_names::explain(&server, why))
+        });
         match asked {
             Ok(end) => Ok((end, walk)),
             Err(problem) if problem.kind.may_pass() => {

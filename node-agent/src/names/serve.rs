@@ -8,7 +8,7 @@ use futures::{Stream, stream};
 use pagemesh_names::proto::directory_server::{Directory, DirectoryServer};
 use pagemesh_names::proto::{self, Query};
 use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, follow, wire};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -20,17 +20,17 @@ use super::shares::{Share, Shares};
 const CONCURRENT_MAX: usize = 8;
 /// How long it may take to follow a path through other servers.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a connection is used: who goes on asking comes again, and who does not has gone.
-const AGE_MAX: Duration = Duration::from_secs(3600);
+/// Calls of one connection at a time, watches among them: what was answered and is not read waits here.
+const STREAMS_MAX: u32 = 16;
+/// How long a connection of the agent's own sockets is used, and a watch lasts: who goes on asking comes again, and who does not has gone.
+pub(super) const AGE_MAX: Duration = Duration::from_secs(3600);
 /// How often a connection is asked whether its other end lives, and how long that may take.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 pub(super) fn server() -> Server {
     Server::builder()
         .concurrency_limit_per_connection(CONCURRENT_MAX)
-        // What was answered and is not read waits here.
-        .max_concurrent_streams(Some(CONCURRENT_MAX as u32))
-        .max_connection_age(AGE_MAX)
+        .max_concurrent_streams(Some(STREAMS_MAX))
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
 }
@@ -155,7 +155,16 @@ impl Directory for Asked {
             Status::resource_exhausted("too many names are watched here already: try again later")
         })?;
         let objects = names.objects.clone();
-        let watching = Watching { names, asker, place, objects, last: None, over: false, _share: share };
+        let watching = Watching {
+            names,
+            asker,
+            place,
+            objects,
+            last: None,
+            over: false,
+            until: Instant::now() + AGE_MAX,
+            _share: share,
+        };
         let stream = stream::unfold(watching, async |mut watching| {
             let news = watching.news().await?;
             Some((news, watching))
@@ -172,6 +181,7 @@ struct Watching {
     objects: tokio::sync::watch::Receiver<Arc<crate::config::Objects>>,
     last: Option<(Walk, Result<End, Problem>)>,
     over: bool,
+    until: Instant,
     _share: Share,
 }
 
@@ -202,10 +212,13 @@ impl Watching {
                 self.last = Some(now);
                 return Some(Ok(resolution));
             }
-            if self.objects.changed().await.is_err() {
-                self.over = true;
-                return Some(self.names.check_fresh().map(|()| proto::Resolution::default()));
-            }
+            let ended = match timeout_at(self.until, self.objects.changed()).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(_)) => "another agent has taken over from this one: connect again",
+                Err(_) => "it has been watched for long: watch again",
+            };
+            self.over = true;
+            return Some(Err(Status::unavailable(ended)));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Places for what goes on at a time, of which nobody has more than some.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 type Taken = BTreeMap<String, usize>;
 
@@ -11,12 +14,13 @@ pub(super) struct Shares {
     all: usize,
     each: usize,
     taken: Arc<Mutex<Taken>>,
+    freed: Arc<Notify>,
 }
 
 impl Shares {
     /// So many in all, and so many for each pod.
     pub(super) fn new(all: usize, each: usize) -> Shares {
-        Shares { all, each, taken: Arc::default() }
+        Shares { all, each, taken: Arc::default(), freed: Arc::default() }
     }
 
     /// A place for a pod, by its UID, or for who reaches the agent's own sockets; none if there are too many. It is given back
@@ -29,7 +33,20 @@ impl Shares {
             return None;
         }
         taken.insert(key.to_owned(), own + 1);
-        Some(Share { taken: Arc::clone(&self.taken), key: key.to_owned() })
+        Some(Share { taken: Arc::clone(&self.taken), freed: Arc::clone(&self.freed), key: key.to_owned() })
+    }
+
+    /// The same, and waits until there is one.
+    pub(super) async fn wait(&self, pod: Option<&str>) -> Share {
+        loop {
+            // Before it is looked whether there is one, so that none is missed.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Some(share) = self.take(pod) {
+                return share;
+            }
+            freed.await;
+        }
     }
 }
 
@@ -37,6 +54,7 @@ impl Shares {
 #[derive(Debug)]
 pub(crate) struct Share {
     taken: Arc<Mutex<Taken>>,
+    freed: Arc<Notify>,
     key: String,
 }
 
@@ -49,6 +67,8 @@ impl Drop for Share {
                 taken.remove(&self.key);
             }
         }
+        drop(taken);
+        self.freed.notify_waiters();
     }
 }
 
@@ -59,6 +79,17 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_gets_what_is_given_back() {
+        let shares = Shares::new(1, 1);
+        let first = shares.take(Some("first")).unwrap();
+        let (_second, ()) = tokio::join!(shares.wait(Some("second")), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        assert!(shares.take(Some("first")).is_none());
+    }
 
     #[test]
     fn nobody_takes_the_places_of_all() {

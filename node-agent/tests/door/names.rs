@@ -143,6 +143,16 @@ fn what_a_program_has_its_children_get_wherever_the_path_leads_now() {
     );
     assert_eq!(ask(&socket, "team/table inherited"), "attached");
     assert_eq!(ask(&socket, "team/table inherited reads"), "attached to read");
+    let reads = volume(&mesh, "reads");
+    mesh.declare("", TABLES);
+    assert_eq!(ask(&reads, "data/fixed"), "attached to read");
+    assert_eq!(
+        ask(&reads, "team/table inherited"),
+        "attached to read",
+        "no more than the program before had"
+    );
+    assert_eq!(ask(&reads, "data/now"), "attached");
+    assert_eq!(ask(&reads, "team/table inherited"), "attached");
     for not_had in ["team/table inherited", "team/gone inherited", "table inherited"] {
         let answer = ask(&other, not_had);
         assert!(answer.starts_with("refused 1 this pod's volume"), "{not_had}: {answer}");
