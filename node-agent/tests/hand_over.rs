@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mesh::load::{COUNTERS, attach, count_while, sweep_while};
-use mesh::{Mesh, Wires};
+use mesh::{Mesh, Wires, say};
 
 /// How often an agent hands over under each load.
 const HAND_OVERS: usize = 100;
@@ -15,7 +15,8 @@ const HAND_OVERS: usize = 100;
 fn print(what: &str, mut pauses: Vec<Duration>) {
     pauses.sort();
     let at = |percent: usize| pauses[(pauses.len() - 1) * percent / 100];
-    println!("{what}: {} hand-overs, pause p50 {:?}, p99 {:?}", pauses.len(), at(50), at(99));
+    let (count, p50, p99) = (pauses.len(), at(50), at(99));
+    say(&format!("{what}: {count} hand-overs, pause p50 {p50:?}, p99 {p99:?}"));
 }
 
 /// No increment is lost or done twice while agents hand over in turn, and now and then die.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use mesh::load::{COUNTERS, PER_PAGE, attach, count_while, sweep_while};
 use mesh::worker::Worker;
-use mesh::{Mesh, Wires, until};
+use mesh::{Mesh, Wires, say, until};
 use pagemesh::Region;
 
 /// How often an agent is killed under each load.
@@ -19,7 +19,7 @@ const KILLS: usize = 300;
 fn no_increment_is_lost_or_done_twice() {
     for coherence in ["WriteInvalidate", "WriteUpdate"] {
         let counted = count_while(coherence, KILLS, |mesh, kill| mesh.revive(kill % 3));
-        println!("{coherence}: {counted} increments exact while agents were killed {KILLS} times");
+        say(&format!("{coherence}: {counted} increments exact while agents were killed {KILLS} times"));
     }
 }
 
@@ -31,7 +31,7 @@ fn no_page_goes_back() {
         1 => mesh.revive_all(&[0, 1, 2]),
         _ => mesh.revive_all(&[kill % 3]),
     });
-    println!("{rounds} rounds over all pages while agents were killed");
+    say(&format!("{rounds} rounds over all pages while agents were killed"));
 }
 
 /// Programs attach, count and end while their agents are killed.
@@ -62,7 +62,7 @@ fn programs_that_come_and_go_do_not_notice() {
     }
     workers.into_iter().for_each(Worker::succeed);
     assert_eq!(region.words()[0].load(SeqCst), 10 * started as u64);
-    println!("{started} programs came and went while agents were killed {KILLS} times");
+    say(&format!("{started} programs came and went while agents were killed {KILLS} times"));
 }
 
 /// A file of objects that is bad when a successor starts costs nothing: what the earlier agent served is kept until it is seen.
