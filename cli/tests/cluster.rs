@@ -1,22 +1,16 @@
 //! What the subcommands for a cluster say when there is none. What they say of one is the end-to-end tests' matter.
 
+mod place;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// A directory that no other test uses.
-struct Place(PathBuf);
+use place::Place;
 
 impl Place {
-    fn new(test: &str) -> Place {
-        let dir = std::env::temp_dir().join(format!("pagemesh-test-{}-{test}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).expect("a directory");
-        Place(dir)
-    }
-
     /// A kubeconfig for an API server at which nobody listens.
     fn kubeconfig(&self) -> PathBuf {
         let free =
@@ -30,12 +24,6 @@ impl Place {
         );
         fs::write(&path, text).expect("written");
         path
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -57,7 +45,7 @@ fn complaint(output: &Output) -> String {
 
 #[test]
 fn a_cluster_that_is_not_there() {
-    let place = Place::new("unreachable");
+    let place = Place::directory("unreachable");
     let kubeconfig = place.kubeconfig();
     let bundle = place.0.join("report.tar.gz");
     let report = ["report", "-o", bundle.to_str().expect("a path")];
@@ -73,7 +61,7 @@ fn a_cluster_that_is_not_there() {
 
 #[test]
 fn a_kubeconfig_that_is_not_there() {
-    let place = Place::new("kubeconfig");
+    let place = Place::directory("kubeconfig");
     let missing = place.0.join("missing");
     let output = pagemesh(&["status", "--kubeconfig"]).arg(&missing).output().expect("pagemesh runs");
     assert!(complaint(&output).contains("name one with --kubeconfig"));
@@ -85,7 +73,7 @@ fn a_kubeconfig_that_is_not_there() {
 
 #[test]
 fn a_bundle_takes_no_other_files_place() {
-    let place = Place::new("bundle");
+    let place = Place::directory("bundle");
     let kubeconfig = place.kubeconfig();
     let output = pagemesh(&["report", "-o"]).arg(&kubeconfig).arg("--kubeconfig").arg(&kubeconfig).output();
     assert!(complaint(&output.expect("pagemesh runs")).contains("name another file"));
@@ -94,7 +82,7 @@ fn a_bundle_takes_no_other_files_place() {
 
 #[test]
 fn as_a_plug_in_of_kubectl() {
-    let place = Place::new("plugin");
+    let place = Place::directory("plugin");
     let plugin = place.0.join("kubectl-pagemesh");
     symlink(env!("CARGO_BIN_EXE_pagemesh"), &plugin).expect("a link");
     let help = Command::new(&plugin).args(["status", "--help"]).output().expect("it runs");

@@ -2,21 +2,16 @@
 //!
 //! Needs `pagemesh-agent` and the preload library beside `pagemesh`: `cargo build --workspace` makes them.
 
+mod place;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-/// A place for a mesh that no other test uses.
-struct Place(PathBuf);
+use place::Place;
 
 impl Place {
-    fn new(test: &str) -> Place {
-        let dir = std::env::temp_dir().join(format!("pagemesh-test-{}-{test}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        Place(dir)
-    }
-
     fn pagemesh(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pagemesh"));
         command.env_remove("PAGEMESH_DIR").arg(subcommand).arg("--dir").arg(&self.0);
@@ -55,12 +50,6 @@ impl Place {
 
     fn memory(&self) -> String {
         memory(&fs::read_to_string(self.0.join("mesh.json")).expect("a mesh"))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

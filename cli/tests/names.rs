@@ -2,9 +2,12 @@
 //!
 //! Needs `pagemesh-agent` and the preload library beside `pagemesh`: `cargo build --workspace` makes them.
 
+mod place;
+
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output};
+
+use place::Place;
 
 const OBJECTS: &str = "\
 apiVersion: pagemesh.io/v1alpha1
@@ -33,16 +36,12 @@ spec:
   contexts: [{path: back, namespace: default}]
 ";
 
-/// A place for a mesh that no other test uses.
-struct Place(PathBuf);
-
 impl Place {
-    fn new(test: &str) -> Place {
-        let dir = std::env::temp_dir().join(format!("pagemesh-test-{}-{test}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir(&dir).expect("a directory");
-        fs::write(dir.join("tables.yaml"), OBJECTS).expect("written");
-        Place(dir)
+    /// With the tables in it.
+    fn with_tables(test: &str) -> Place {
+        let place = Place::directory(test);
+        fs::write(place.0.join("tables.yaml"), OBJECTS).expect("written");
+        place
     }
 
     /// Runs a shell script in a mesh of two nodes.
@@ -52,12 +51,6 @@ impl Place {
         command.args(["--nodes", "2", "--region", "t=1Mi", "--region", "other/u=64Ki", "--file"]);
         command.arg(self.0.join("tables.yaml")).args(["--", "sh", "-c", script]);
         command.output().expect("pagemesh runs")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -71,7 +64,7 @@ fn printed(output: &Output) -> (String, String) {
 
 #[test]
 fn what_paths_stand_for_is_shown() {
-    let place = Place::new("names-shown");
+    let place = Place::with_tables("names-shown");
     let (stdout, stderr) = printed(&place.script(
         "pagemesh resolve models/now && pagemesh resolve --trace other/deep/down --node 1 && \
          pagemesh resolve /other/u -o json && ! pagemesh resolve models/gone && ! pagemesh resolve ../x && \
@@ -100,7 +93,7 @@ fn what_paths_stand_for_is_shown() {
 
 #[test]
 fn programs_may_ask_at_the_socket_that_they_attach_by() {
-    let place = Place::new("names-asked-by-socket");
+    let place = Place::with_tables("names-asked-by-socket");
     let (stdout, stderr) = printed(&place.script(
         "socket=$PAGEMESH_DIR/node-1/agent.sock; unset PAGEMESH_DIR; pagemesh resolve models/now --socket $socket && \
          export PAGEMESH_SOCKET=$socket && pagemesh resolve models && pagemesh ls models -o json && \
@@ -116,7 +109,7 @@ fn programs_may_ask_at_the_socket_that_they_attach_by() {
 
 #[test]
 fn unmodified_programs_open_paths() {
-    let place = Place::new("names-opened");
+    let place = Place::with_tables("names-opened");
     let program = "
 import mmap, os
 with open('/pagemesh/models/now', 'r+b') as one, open('/pagemesh/t', 'r+b') as two:
@@ -146,7 +139,7 @@ except FileNotFoundError:
 /// The path is bound to another region between the program's `open` and its `fork` and `exec`.
 #[test]
 fn what_is_open_stays_what_it_was_for_children_by_fork_and_exec() {
-    let place = Place::new("names-inherited");
+    let place = Place::with_tables("names-inherited");
     let program = r#"
 import mmap, os, sys, time
 if sys.argv[1] == 'after-exec':

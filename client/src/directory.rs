@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use pagemesh_attach::attachment::{ask, expect_ok};
 use pagemesh_attach::socket::{Socket, SocketPath};
-use pagemesh_attach::wire::{NAMES, Reply, WireError};
+use pagemesh_attach::wire::{Request, WireError};
 
 use crate::Error;
 
@@ -27,13 +28,8 @@ impl Directory {
     /// No agent answers, or it is older than this library and does not answer for names here.
     pub fn connect(socket: &Path) -> Result<Directory, Error> {
         let socket = Socket::connect(&SocketPath::new(socket.as_os_str().as_bytes())?)?;
-        socket.send(&NAMES, &[])?;
-        let mut packet = socket.receive()?;
-        match Reply::decode(packet.bytes()).map_err(Error::Strange)? {
-            Reply::Ok => {}
-            Reply::Refuse(refusal) => return Err(Error::Refused(refusal)),
-            Reply::Welcome(_) => return Err(Error::Strange(WireError::Unexpected)),
-        }
+        let mut packet = ask(&socket, Request::Names, &[])?;
+        expect_ok(&packet)?;
         let stream = packet.descriptors().first_mut().and_then(Option::take);
         let stream = stream.ok_or(Error::Strange(WireError::Unexpected))?;
         let raw = stream.raw();

@@ -83,6 +83,13 @@ impl Place {
         Ok(self)
     }
 
+    /// What is called so in the context that this is.
+    #[must_use]
+    pub fn below(&self, name: &str) -> Place {
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) };
+        Place { path, ..self.clone() }
+    }
+
     /// The same, as a path from the root.
     #[must_use]
     pub fn absolute(&self) -> String {

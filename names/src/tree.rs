@@ -79,6 +79,17 @@ pub struct Listing {
     pub cut_off: bool,
 }
 
+impl Listing {
+    /// A Region at this path, by itself: as `ls` of a file.
+    #[must_use]
+    pub fn of_region(path: &str, region: Region, read_only: bool) -> Listing {
+        let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty());
+        let name = name.unwrap_or(&region.name).to_owned();
+        let entries = vec![Entry { name, what: What::Region { region, read_only } }];
+        Listing { entries, ..Listing::default() }
+    }
+}
+
 fn not_found<T>(reason: String) -> Result<T, Problem> {
     Err(Problem::new(ProblemKind::NotFound, reason))
 }

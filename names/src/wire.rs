@@ -218,13 +218,8 @@ pub fn listing(
     use proto::listing::End as Message;
     let end = match end {
         Ok(Ok(listing)) => Message::Entries(entries(listing)),
-        // As `ls` of a file.
         Ok(Err(End::Region { region, read_only })) => {
-            let name = path.trim_end_matches('/').rsplit('/').next();
-            let name = name.filter(|name| !name.is_empty()).unwrap_or(&region.name);
-            let what = What::Region { region: region.clone(), read_only: *read_only };
-            let entry = Entry { name: name.to_owned(), what };
-            Message::Entries(entries(&Listing { entries: vec![entry], ..Listing::default() }))
+            Message::Entries(entries(&Listing::of_region(path, region.clone(), *read_only)))
         }
         Ok(Err(End::Elsewhere(place))) => Message::Elsewhere(place.into()),
         Ok(Err(End::Context)) => Message::Entries(proto::Entries::default()),

@@ -2,7 +2,7 @@
 
 use kube::api::ListParams;
 use pagemesh_crds::{MountTable, Region, validate, validate_mount_table};
-use pagemesh_names::{End, Entry, Listing, Place, Problem, Remote, Table, Tree, Walk, What, follow};
+use pagemesh_names::{End, Listing, Place, Problem, Remote, Table, Tree, Walk, follow};
 
 use super::Resolved;
 use crate::kubernetes::{Cluster, Look, Trouble, Within};
@@ -44,11 +44,7 @@ impl Objects {
         let mut walk = Walk::new(place.clone());
         match follow::list(&self.0, &Remote, &mut walk).await? {
             Ok(listing) => Ok(listing),
-            Err(End::Region { region, read_only }) => {
-                let name = place.path.rsplit('/').next().unwrap_or_default().to_owned();
-                let entries = vec![Entry { name, what: What::Region { region, read_only } }];
-                Ok(Listing { entries, ..Listing::default() })
-            }
+            Err(End::Region { region, read_only }) => Ok(Listing::of_region(&place.path, region, read_only)),
             Err(End::Context | End::Elsewhere(_)) => Ok(Listing::default()),
         }
     }

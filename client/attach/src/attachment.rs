@@ -180,7 +180,11 @@ pub fn awaiting_successor<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> R
 }
 
 /// Says `request` and awaits the answer: the protocol has exactly one to each.
-fn ask(socket: &Socket, request: Request<'_>, descriptors: &[i32]) -> Result<Packet, Error> {
+///
+/// # Errors
+///
+/// The agent has gone without a word.
+pub fn ask(socket: &Socket, request: Request<'_>, descriptors: &[i32]) -> Result<Packet, Error> {
     let mut packet = [0; PACKET_MAX];
     let length = request.encode(&mut packet);
     let answer = socket.send(&packet[..length], descriptors).and_then(|()| socket.receive());
@@ -195,7 +199,12 @@ fn decode(packet: &Packet) -> Result<Reply, Error> {
     Reply::decode(packet.bytes()).map_err(Error::Strange)
 }
 
-fn expect_ok(packet: &Packet) -> Result<(), Error> {
+/// Whether an answer is `Ok`.
+///
+/// # Errors
+///
+/// The agent refuses, or says what it does not say here.
+pub fn expect_ok(packet: &Packet) -> Result<(), Error> {
     match decode(packet)? {
         Reply::Ok => Ok(()),
         Reply::Refuse(refusal) => Err(Error::Refused(refusal)),

@@ -23,9 +23,7 @@ const MAP: u16 = 5;
 const UNMAP: u16 = 6;
 const OK: u16 = 7;
 const RESUME: u16 = 8;
-
-/// `Names`: give me a connection to the name server. The answer is `Ok` with a descriptor.
-pub const NAMES: [u8; 8] = *b"PMSH\x01\0\x10\0";
+const NAMES: u16 = 16;
 
 /// Flag of a `Hello`: we know what to do with a read-only attachment.
 const KNOWS_READ_ONLY: u32 = 1;
@@ -84,6 +82,8 @@ pub enum Request<'a> {
         /// Number of the attachment.
         attachment: u64,
     },
+    /// Give me a connection to the name server. The answer is `Ok` with a descriptor.
+    Names,
 }
 
 impl Request<'_> {
@@ -92,6 +92,7 @@ impl Request<'_> {
         let (kind, length) = match self {
             Request::Hello(_) => (HELLO, PACKET_MAX),
             Request::Bind => (BIND, HEADER),
+            Request::Names => (NAMES, HEADER),
             Request::Map { .. } => (MAP, 32),
             Request::Unmap { .. } => (UNMAP, 24),
             Request::Resume { .. } => (RESUME, 16),
@@ -109,7 +110,7 @@ impl Request<'_> {
                 packet[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
                 packet[16..16 + name.len()].copy_from_slice(name);
             }
-            Request::Bind => {}
+            Request::Bind | Request::Names => {}
             Request::Map { address, length, offset } => {
                 packet[8..16].copy_from_slice(&address.to_le_bytes());
                 packet[16..24].copy_from_slice(&length.to_le_bytes());
@@ -339,6 +340,7 @@ mod tests {
         assert_eq!((inherited[8], reads[8]), (3, 5));
 
         assert_eq!(encoded(Request::Bind), *b"PMSH\x01\0\x04\0");
+        assert_eq!(encoded(Request::Names), *b"PMSH\x01\0\x10\0");
         assert_eq!(
             encoded(Request::Map { address: 0x7f00_0000_1000, length: 0x2000, offset: 0x3000 }),
             *b"PMSH\x01\0\x05\0\0\x10\0\0\0\x7f\0\0\0\x20\0\0\0\0\0\0\0\x30\0\0\0\0\0\0"

@@ -43,7 +43,7 @@ impl Session {
         let result = match request {
             Request::Map { base, len, offset } => self.map(Range { base, len, offset }).await?,
             Request::Unmap { base, len } => self.unmap(base, len).await?,
-            Request::Hello { .. }
+            Request::Hello(_)
             | Request::Bind
             | Request::Resume { .. }
             | Request::Keep

@@ -32,20 +32,24 @@ const READS: u32 = 4;
 /// Flag of a `Welcome`: the attachment is one.
 const READ_ONLY: u32 = 1;
 
+/// Which region a program asks for, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// `NAME` or `NAMESPACE/NAME`, or a path.
+    pub name: String,
+    /// The program knows what to do with a read-only attachment.
+    pub knows_read_only: bool,
+    /// The name is the region's own, and a process of this pod, or of the node, had the region when this one came to be.
+    pub inherited: bool,
+    /// The program asks to read only.
+    pub read_only: bool,
+}
+
 /// What a program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Attach me to this region.
-    Hello {
-        /// `NAME` or `NAMESPACE/NAME`.
-        name: String,
-        /// The program knows what to do with a read-only attachment.
-        knows_read_only: bool,
-        /// The name is the region's own, and a process of this pod, or of the node, had the region when this one came to be.
-        inherited: bool,
-        /// The program asks to read only.
-        read_only: bool,
-    },
+    Hello(Hello),
     /// Here are my userfaultfds.
     Bind,
     /// I have mapped a span of the region file.
@@ -138,12 +142,12 @@ impl Request {
         }
         Ok(match kind {
             // Flags that are not known here are a later program's, which does without.
-            HELLO => Request::Hello {
+            HELLO => Request::Hello(Hello {
                 name: decode_name(packet)?,
                 knows_read_only: u32_at(packet, 8) & KNOWS_READ_ONLY != 0,
                 inherited: u32_at(packet, 8) & INHERITED != 0,
                 read_only: u32_at(packet, 8) & READS != 0,
-            },
+            }),
             BIND => Request::Bind,
             KEEP => Request::Keep,
             ASK => Request::Ask,

@@ -15,7 +15,7 @@ use super::attached::Session;
 use super::end::{End, bad, internal};
 use super::keeper::{self, HeldOn, Holding, Told, open_to_hold};
 use super::names;
-use super::packet::{Reason, Reply, Request};
+use super::packet::{Hello, Reason, Reply, Request};
 use super::pod::pod_uid;
 use super::ranges::Ranges;
 use super::rest::Rest;
@@ -177,11 +177,11 @@ async fn handshake<'a>(
     shared: &Shared,
     client: Client<'a>,
 ) -> Result<First<'a>, End> {
-    let asks = loop {
+    let hello = loop {
         let received = connection.receive().await?;
         let descriptors = received.as_ref().map_or(0, |received| received.descriptors.len());
         match (decode(received, descriptors)?, client.volume) {
-            ((hello @ Request::Hello { .. }, descriptors), _) if descriptors.is_empty() => break hello,
+            ((Request::Hello(hello), descriptors), _) if descriptors.is_empty() => break hello,
             ((Request::Resume { attachment }, descriptors), _) => {
                 let resumed = resume(connection, shared, client, attachment, descriptors).await?;
                 return Ok(First::Attached(Box::new(resumed.0), resumed.1));
@@ -199,14 +199,12 @@ async fn handshake<'a>(
             ((Request::Keep | Request::Ask, _), _) => {
                 return bad("Keep and Ask are for the socket of a pod's volume, and carry no descriptors");
             }
-            ((Request::Hello { .. } | Request::Bind | Request::Map { .. } | Request::Unmap { .. }, _), _) => {
+            ((Request::Hello(_) | Request::Bind | Request::Map { .. } | Request::Unmap { .. }, _), _) => {
                 return bad("the first packet must be Hello or Names, without descriptors, or Resume");
             }
         }
     };
-    let Request::Hello { name, knows_read_only, inherited, read_only } = asks else {
-        unreachable!("nothing else ends the loop")
-    };
+    let Hello { name, knows_read_only, inherited, read_only } = hello;
     let client = Client { knows_read_only, ..client };
     let who = client.who();
     let (meant, by) = if inherited {

@@ -103,6 +103,13 @@ impl Objects {
         Some((id, self.region(id)?))
     }
 
+    /// The same, by `namespace/name`.
+    #[must_use]
+    pub fn named_in_full(&self, name: &str) -> Option<(RegionId, &ValidRegion)> {
+        let (namespace, name) = name.split_once('/')?;
+        self.named(namespace, name)
+    }
+
     /// Regions that are declared now.
     pub fn regions(&self) -> impl Iterator<Item = (RegionId, &ValidRegion)> {
         self.regions.iter().filter(|(_, declared)| declared.present).map(|(id, d)| (*id, &d.object))

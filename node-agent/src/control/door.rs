@@ -135,9 +135,7 @@ impl Control {
 
 /// What a program of a volume gets that says that it has a region already: no more than the volume's programs had.
 fn inherited<'a>(state: &State, volume: &Volume, asked: Asked<'a>) -> Result<Asked<'a>, Denied> {
-    let named = asked.name.split_once('/');
-    let region = named.and_then(|(namespace, name)| state.objects.named(namespace, name));
-    let had = region.and_then(|(id, _)| state.volumes.had(&volume.id, id));
+    let had = state.objects.named_in_full(asked.name).and_then(|(id, _)| state.volumes.had(&volume.id, id));
     if had.is_none() && volume.regions.iter().all(|region| region.name != asked.name) {
         return Err(Denied::NotInVolume(asked.name.to_owned()));
     }

@@ -7,7 +7,7 @@ use pagemesh_crds::{AccessMode, NAMESPACE_DEFAULT};
 use pagemesh_names::proto::Query;
 use pagemesh_names::{End, Entry, Listing, Place, Problem, ProblemKind, Region, Tree, Walk, What};
 
-use super::mount::is_declared;
+use super::mount::declared;
 use crate::config::Objects;
 use crate::control::{Denied, granted, named};
 use crate::volume::{Volume, VolumeRegion};
@@ -55,8 +55,8 @@ impl Asker {
         }
     }
 
-    /// What a pod is let in to by a Region's own name; `None` if the tree says what is at that place. Of a Region that the pod's volume does not
-    /// name it is not said whether there is one, as at attaching.
+    /// What a pod is let in to by a Region's own name; `None` if the tree says what is at that place. Of a Region that the pod's
+    /// volume does not name it is not said whether there is one, as at attaching.
     pub(super) fn by_own_name(
         &self,
         place: &Place,
@@ -70,8 +70,9 @@ impl Asker {
         let Some(VolumeRegion { name, read_only }) = named(volume, &place.path) else {
             return Err(not_found(Denied::NotInVolume(place.path.clone())));
         };
-        let declared = name.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
-        let Some((_, declared)) = declared else { return Err(not_found(Denied::Unknown(name.clone()))) };
+        let Some((_, declared)) = objects.named_in_full(name) else {
+            return Err(not_found(Denied::Unknown(name.clone())));
+        };
         let region = Region::from(declared);
         let read_only = reads_only(volume, &region, *read_only, objects)?;
         Ok(Some(End::Region { region, read_only }))
@@ -102,9 +103,8 @@ impl Asker {
         let is_own = walk.trace().is_empty();
         let shown = |entry: Entry| match entry.what {
             What::Region { region, read_only } => {
-                let place = Place { path: below(walk.place(), &entry.name), ..walk.place().clone() };
                 // By its own name: added below.
-                if is_own && !tree.binds(&place).unwrap_or(false) {
+                if is_own && !tree.binds(&walk.place().below(&entry.name)).unwrap_or(false) {
                     return None;
                 }
                 let what = match reads_only(volume, &region, read_only, objects) {
@@ -121,8 +121,7 @@ impl Asker {
         if is_own && walk.place().path.is_empty() {
             let names = volume.regions.iter().filter_map(|region| region.name.split_once('/'));
             for name in names.map(|(_, name)| name).collect::<BTreeSet<_>>() {
-                let place = Place { path: name.to_owned(), ..walk.place().clone() };
-                let what = match self.by_own_name(&place, tree, objects) {
+                let what = match self.by_own_name(&walk.place().below(name), tree, objects) {
                     Ok(Some(End::Region { region, read_only })) => What::Region { region, read_only },
                     Ok(_) => continue,
                     Err(problem) => What::Dangling(problem),
@@ -140,19 +139,13 @@ fn not_found(denied: Denied) -> Problem {
     Problem::new(ProblemKind::NotFound, denied.to_string())
 }
 
-/// A path in a context.
-fn below(context: &Place, name: &str) -> String {
-    if context.path.is_empty() { name.to_owned() } else { format!("{}/{name}", context.path) }
-}
-
 /// Whether a pod that attaches by a path may only read.
 fn reads_only(volume: &Volume, region: &Region, bound: bool, objects: &Objects) -> Result<bool, Problem> {
     let Region { namespace, name, .. } = region;
     let full = format!("{namespace}/{name}");
     let asks = bound || named(volume, &full).is_some_and(|named| named.read_only);
     // One that another server tells of may be of another mesh.
-    let declared = objects.named(namespace, name).filter(|_| is_declared(region, objects));
-    match declared.and_then(|(_, declared)| granted(&declared.access, &volume.pod, asks)) {
+    match declared(region, objects).and_then(|declared| granted(&declared.access, &volume.pod, asks)) {
         Some(mode) => Ok(mode == AccessMode::ReadOnly),
         None => {
             let account = format!("{}/{}", volume.pod.namespace, volume.pod.service_account);

@@ -1,15 +1,14 @@
 //! Where the name server answers: a TCP address, and a Unix socket in the agent's directory for those of the node.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
-use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
+use nix::sys::socket::SockType;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -17,14 +16,14 @@ use super::asker::Asker;
 use super::shares::Share;
 use super::{Names, serve};
 use crate::grpc::Served;
-use crate::listen::candidates;
+use crate::listen;
 use crate::volume::Volume;
 
 /// Name of the Unix socket in the agent's directory.
 pub const SOCKET: &str = "names.sock";
 
 /// Connections that wait to be accepted.
-const BACKLOG: u32 = 64;
+const BACKLOG: i32 = 64;
 /// How long to leave new connections alone when this process has no descriptors left for them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections at a time, on each of the two.
@@ -67,10 +66,12 @@ impl Listeners {
     /// One of them cannot be had.
     pub async fn open(address: SocketAddr, dir: &Path, mode: u32) -> Result<Listeners, CannotListen> {
         let at_address = |source| CannotListen::Address { address, source };
-        let tcp = TcpListener::bind(&*candidates(address)).await.map_err(at_address)?;
+        let tcp = TcpListener::bind(&*listen::candidates(address)).await.map_err(at_address)?;
         let address = tcp.local_addr().map_err(at_address)?;
         let path = dir.join(SOCKET);
-        let unix = bind(&path, mode).map_err(|source| CannotListen::Socket { path, source })?;
+        let unix = listen::at_path(&path, mode, SockType::Stream, BACKLOG)
+            .and_then(|socket| UnixListener::from_std(socket.into()))
+            .map_err(|source| CannotListen::Socket { path, source })?;
         Ok(Listeners { tcp, address, unix })
     }
 
@@ -121,22 +122,6 @@ impl Names {
             _ = ended => {}
         }
     }
-}
-
-/// Under another name first, so that there is one or the other at any time.
-fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let socket = UnixSocket::new_stream()?;
-    socket.bind(&new)?;
-    // Nobody can connect before `listen`, so the permissions are in force in time.
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
-    let listener = socket.listen(BACKLOG)?;
-    fs::rename(&new, path)?;
-    Ok(listener)
 }
 
 /// Connections as they come, and no more than there may be: those who come later wait.

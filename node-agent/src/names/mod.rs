@@ -1,8 +1,8 @@
 //! This agent as a name server: gRPC `pagemesh.v1.Directory` for everybody, and what programs mean by the paths that they open.
 //!
 //! [`Names`] is what the agent knows, taken from the objects in force; `serve` answers from it, as far as `asker` may see it,
-//! `listen` makes the sockets, `mount` says which region a program means. All of it is off the data path, and nothing here waits for another name server but
-//! within a deadline.
+//! `listen` makes the sockets, `mount` says which region a program means. All of it is off the data path, and nothing here
+//! waits for another name server but within a deadline.
 
 mod asker;
 mod listen;
@@ -72,8 +72,19 @@ impl Names {
         }
     }
 
-    /// The tree as of now, and which of those that were it is.
-    fn now(&self) -> (Arc<Tree>, proto::Version) {
+    /// The tree as of now.
+    fn tree(&self) -> Arc<Tree> {
+        self.now().0
+    }
+
+    /// The same, and which of those that were it is, for who is told of it.
+    fn told(&self) -> (Arc<Tree>, proto::Version) {
+        let (tree, generation) = self.now();
+        let (server, incarnation) = (self.server.clone(), self.incarnation.clone());
+        (tree, proto::Version { server, incarnation, generation })
+    }
+
+    fn now(&self) -> (Arc<Tree>, u64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let objects = Arc::clone(&self.objects.borrow());
         if !Arc::ptr_eq(&known.of, &objects) {
@@ -85,12 +96,7 @@ impl Names {
                 known.generation += 1;
             }
         }
-        let version = proto::Version {
-            server: self.server.clone(),
-            incarnation: self.incarnation.clone(),
-            generation: known.generation,
-        };
-        (Arc::clone(&known.tree), version)
+        (Arc::clone(&known.tree), known.generation)
     }
 
     /// Whether what is known here follows the world no more, since another agent has taken over.

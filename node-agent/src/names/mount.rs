@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pagemesh_crds::NAMESPACE_DEFAULT;
+use pagemesh_crds::{NAMESPACE_DEFAULT, ValidRegion};
 use pagemesh_names::{End, Place, Problem, ProblemKind, Region, Remote, Tree, Walk, follow};
 use tokio::time::timeout;
 use tracing::warn;
@@ -37,8 +37,8 @@ fn place(name: &str, volume: Option<&Volume>) -> Result<Place, Problem> {
     Place::parse(namespace, name)?.with_table(table)
 }
 
-/// Whether a table says what is at a place. Where the table of a volume's pod is not known yet, what the volume names is there all the
-/// same, and what is no path is a name of the node's own `/dev/shm` as ever.
+/// Whether a table says what is at a place. Where the table of a volume's pod is not known yet, what the volume names is there
+/// all the same, and what is no path is a name of the node's own `/dev/shm` as ever.
 fn binds(tree: &Tree, place: &Place, name: &str, volume: Option<&Volume>) -> Result<bool, Denied> {
     match tree.binds(place) {
         Ok(binds) => Ok(binds),
@@ -58,7 +58,7 @@ impl Names {
     pub async fn meant(&self, name: &str, volume: Option<&Volume>) -> Result<Option<Meant>, Denied> {
         // What is no path is no bound one either; who admits programs says what is wrong with it.
         let Ok(place) = place(name, volume) else { return Ok(None) };
-        let (tree, _) = self.now();
+        let tree = self.tree();
         if !place.own || !binds(&tree, &place, name, volume)? {
             return Ok(None);
         }
@@ -113,7 +113,7 @@ impl Names {
     /// It is not.
     pub fn check_table(&self, volume: &Volume) -> Result<(), Denied> {
         if volume.table.is_some() {
-            self.now().0.look(&place("", Some(volume))?)?;
+            self.tree().look(&place("", Some(volume))?)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Names {
     /// What another server says may be of another mesh: there can be a Region of the same name here, which is not meant.
     fn check_declared(&self, region: &Region, walk: &Walk) -> Result<(), Problem> {
         let Some(server) = &walk.place().server else { return Ok(()) };
-        if is_declared(region, &self.objects.borrow()) {
+        if declared(region, &self.objects.borrow()).is_some() {
             return Ok(());
         }
         let Region { namespace, name, .. } = region;
@@ -133,8 +133,8 @@ impl Names {
     }
 }
 
-/// Whether it is one of this mesh.
-pub(super) fn is_declared(region: &Region, objects: &Objects) -> bool {
-    let declared = objects.named(&region.namespace, &region.name);
-    declared.is_some_and(|(_, declared)| declared.uid == region.uid)
+/// The same as it is declared, if it is one of this mesh.
+pub(super) fn declared<'o>(region: &Region, objects: &'o Objects) -> Option<&'o ValidRegion> {
+    let (_, declared) = objects.named(&region.namespace, &region.name)?;
+    (declared.uid == region.uid).then_some(declared)
 }

@@ -8,6 +8,7 @@ use futures::{Stream, stream};
 use pagemesh_names::proto::directory_server::{Directory, DirectoryServer};
 use pagemesh_names::proto::{self, Query};
 use pagemesh_names::{End, Listing, Place, Problem, QUERY_BYTES_MAX, Remote, Tree, Walk, follow, wire};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -15,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::Names;
 use super::asker::Asker;
 use super::shares::{Share, Shares};
+use crate::config::Objects;
 
 /// Questions of one connection that are worked on at a time.
 const CONCURRENT_MAX: usize = 8;
@@ -44,24 +46,32 @@ pub(super) fn service(names: &Arc<Names>, asker: Asker) -> DirectoryServer<Asked
 type Listed = Result<Listing, End>;
 
 /// Names, as gRPC asks for them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     names: Arc<Names>,
     asker: Asker,
 }
 
 impl Asked {
-    /// What a path stands for, as far as who asks is shown it.
+    /// What a path stands for by what this server knows, as far as who asks is shown it.
+    fn look(&self, tree: &Tree, walk: &mut Walk) -> Result<End, Problem> {
+        let objects = self.names.objects.borrow();
+        match self.asker.by_own_name(walk.place(), tree, &objects)? {
+            Some(own) => Ok(own),
+            None => self.asker.end(tree.resolve(walk)?, &objects),
+        }
+    }
+
+    /// The same, by what other servers know as well.
     async fn resolve(&self, tree: &Tree, walk: &mut Walk, follow: bool) -> Result<End, Problem> {
-        if let Some(own) = self.asker.by_own_name(walk.place(), tree, &self.names.objects.borrow())? {
-            return Ok(own);
+        match self.look(tree, walk)? {
+            End::Elsewhere(_) if follow => {
+                let servers = async |walk: &mut Walk| follow::resolve(tree, &Remote, walk).await;
+                let end = self.elsewhere(&self.names.asking, walk, servers).await?;
+                self.asker.end(end, &self.names.objects.borrow())
+            }
+            end @ (End::Region { .. } | End::Context | End::Elsewhere(_)) => Ok(end),
         }
-        let mut end = tree.resolve(walk)?;
-        if follow && matches!(end, End::Elsewhere(_)) {
-            let server = async |walk: &mut Walk| follow::resolve(tree, &Remote, walk).await;
-            end = self.elsewhere(&self.names.asking, walk, server).await?;
-        }
-        self.asker.end(end, &self.names.objects.borrow())
     }
 
     /// What is in a context, in the same way.
@@ -117,7 +127,7 @@ impl Directory for Asked {
     async fn resolve(&self, request: Request<Query>) -> Result<Response<proto::Resolution>, Status> {
         self.names.check_fresh()?;
         let query = request.into_inner();
-        let (tree, version) = self.names.now();
+        let (tree, version) = self.names.told();
         let place = match self.asker.place(&query) {
             Ok(place) => place,
             Err(problem) => return Ok(Response::new(wire::resolution(version, &[], &Err(problem)))),
@@ -131,7 +141,7 @@ impl Directory for Asked {
     async fn list(&self, request: Request<Query>) -> Result<Response<proto::Listing>, Status> {
         self.names.check_fresh()?;
         let query = request.into_inner();
-        let (tree, version) = self.names.now();
+        let (tree, version) = self.names.told();
         let place = match self.asker.place(&query) {
             Ok(place) => place,
             Err(problem) => {
@@ -147,19 +157,16 @@ impl Directory for Asked {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::Resolution, Status>> + Send>>;
 
     async fn watch(&self, request: Request<Query>) -> Result<Response<Self::WatchStream>, Status> {
-        let (names, asker) = (Arc::clone(&self.names), self.asker.clone());
-        names.check_fresh()?;
-        let place = asker.place(&request.into_inner());
+        self.names.check_fresh()?;
+        let place = self.asker.place(&request.into_inner());
         let place = place.map_err(|problem| Status::invalid_argument(problem.reason))?;
-        let share = names.watches.take(asker.pod()).ok_or_else(|| {
+        let share = self.names.watches.take(self.asker.pod()).ok_or_else(|| {
             Status::resource_exhausted("too many names are watched here already: try again later")
         })?;
-        let objects = names.objects.clone();
         let watching = Watching {
-            names,
-            asker,
+            asked: self.clone(),
             place,
-            objects,
+            objects: self.names.objects.clone(),
             last: None,
             over: false,
             until: Instant::now() + AGE_MAX,
@@ -175,10 +182,10 @@ impl Directory for Asked {
 
 /// A path that somebody watches.
 struct Watching {
-    names: Arc<Names>,
-    asker: Asker,
+    asked: Asked,
     place: Place,
-    objects: tokio::sync::watch::Receiver<Arc<crate::config::Objects>>,
+    /// What has been looked at.
+    objects: watch::Receiver<Arc<Objects>>,
     last: Option<(Walk, Result<End, Problem>)>,
     over: bool,
     until: Instant,
@@ -186,15 +193,6 @@ struct Watching {
 }
 
 impl Watching {
-    fn look(&self, tree: &Tree, walk: &mut Walk) -> Result<End, Problem> {
-        let objects = self.objects.borrow();
-        if let Some(own) = self.asker.by_own_name(walk.place(), tree, &objects)? {
-            return Ok(own);
-        }
-        let end = tree.resolve(walk)?;
-        self.asker.end(end, &objects)
-    }
-
     /// Awaits what the path has not stood for when it was last told.
     async fn news(&mut self) -> Option<Result<proto::Resolution, Status>> {
         if self.over {
@@ -202,10 +200,10 @@ impl Watching {
         }
         loop {
             self.objects.mark_unchanged();
-            let (tree, version) = self.names.now();
+            let (tree, version) = self.asked.names.told();
             let mut walk = Walk::new(self.place.clone());
-            let end = self.look(&tree, &mut walk);
-            let end = end.map_err(|problem| self.asker.problem(problem, &walk));
+            let end = self.asked.look(&tree, &mut walk);
+            let end = end.map_err(|problem| self.asked.asker.problem(problem, &walk));
             let now = (walk, end);
             if self.last.as_ref() != Some(&now) {
                 let resolution = wire::resolution(version, now.0.trace(), &now.1);

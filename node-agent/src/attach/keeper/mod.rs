@@ -94,7 +94,7 @@ pub(super) async fn serve(
             received = connection.receive() => match decode(received?, 0)? {
                 (Request::Ask, _) => keeper.state = None,
                 (
-                    Request::Hello { .. }
+                    Request::Hello(_)
                     | Request::Bind
                     | Request::Map { .. }
                     | Request::Unmap { .. }

@@ -48,8 +48,7 @@ impl Regions {
         reach: &Reach,
     ) -> Result<Admissible<'a>, Denied> {
         let (full, asks_to_read) = who.names(asked)?;
-        let found = full.split_once('/').and_then(|(namespace, name)| objects.named(namespace, name));
-        let Some((id, region)) = found else {
+        let Some((id, region)) = objects.named_in_full(&full) else {
             return Err(Denied::Unknown(full));
         };
         // Before anything else is told of it.
