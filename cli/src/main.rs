@@ -2,6 +2,7 @@
 //! `kubectl-pagemesh` as well.
 
 mod agent_api;
+mod bench;
 mod binaries;
 mod called;
 mod check;
@@ -47,6 +48,13 @@ enum Command {
     Report(report::Args),
     Crd(crd::Args),
     Probe(probe::Args),
+    Bench(bench::Args),
+    /// A process of a run of `bench`.
+    #[command(hide = true)]
+    BenchProcess {
+        /// What it is.
+        role: String,
+    },
     /// Print the version of this program.
     Version,
 }
@@ -95,6 +103,8 @@ fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Crd(args) => crd::crd(&args),
         Command::Probe(args) => probe::probe(&args),
+        Command::Bench(args) => bench::bench(&args),
+        Command::BenchProcess { role } => pagemesh_bench::play(&role).map(|()| ExitCode::SUCCESS),
         Command::Version => version::version(),
     };
     match result {
@@ -143,6 +153,8 @@ mod tests {
             "pagemesh inject -f - -f more.yaml -o json --keeper-image a/b:c --install-namespace x",
             "pagemesh probe --region a/b --as writer --token t --timeout 5s --socket /s",
             "pagemesh probe --region b --as 1 --token t --node 0",
+            "pagemesh bench",
+            "pagemesh bench remote-read lock --rounds 5 --json /tmp/x --dir /tmp/y",
             "pagemesh version",
         ] {
             assert!(parse(good), "{good}");
@@ -161,6 +173,8 @@ mod tests {
             "pagemesh status table -A",
             "pagemesh status -A -n b",
             "pagemesh logs",
+            "pagemesh bench nothing",
+            "pagemesh bench --rounds 0",
             "pagemesh resolve",
             "pagemesh resolve a b",
             "pagemesh ls a b",

@@ -1,0 +1,91 @@
+//! What is printed.
+
+use serde::Serialize;
+
+use crate::floor::table::FloorRow;
+
+/// Percent of the processors' time that others may have taken for a verdict to be given.
+const STEAL_MAX: f64 = 5.0;
+
+/// What a run has found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// What the bare kernel and network cost.
+    pub floor: Vec<FloorRow>,
+    /// Workloads, in the order in which they are listed.
+    pub rows: Vec<Row>,
+    /// Rounds of each.
+    pub rounds: usize,
+    /// Percent of the processors' time that the machine's owner gave to others.
+    pub steal_percent: f64,
+}
+
+/// A workload.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub what: String,
+    /// What it is compared with.
+    pub beside: String,
+    /// Microseconds of that: the median over rounds of their medians.
+    pub beside_us: f64,
+    /// Microseconds of ours, in the same way.
+    pub ours_us: f64,
+    /// Microseconds that 99 of 100 of ours do not exceed.
+    pub ours_p99_us: f64,
+    /// The median over rounds of ours by that; of rates where the floor is a stream.
+    pub ratio: f64,
+    /// What the ratio may be at most, or at least where the floor is a stream.
+    pub limit: Option<f64>,
+    /// Whether it is.
+    pub good: Option<bool>,
+}
+
+impl Report {
+    /// Whether the machine was too busy with others for a verdict.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.steal_percent > STEAL_MAX
+    }
+
+    /// Rows of a table of the floor: setup, TCP 64 B, TCP 4 KiB, local fault, remote fault, remote upgrade, stream.
+    pub fn floor_cells(&self) -> impl Iterator<Item = [String; 7]> {
+        self.floor.iter().map(|row| {
+            let [a, b, c, d, e] = [
+                row.tcp_64_us,
+                row.tcp_4k_us,
+                row.local_fault_us,
+                row.remote_fault_us,
+                row.remote_upgrade_us,
+            ]
+            .map(|value| format!("{value:.1}"));
+            [row.setup.clone(), a, b, c, d, e, format!("{:.2}", row.stream_gbps)]
+        })
+    }
+
+    /// Rows of a table: name, floor, ours, p99, ratio, limit, verdict.
+    pub fn cells(&self) -> impl Iterator<Item = [String; 7]> {
+        self.rows.iter().map(|row| {
+            let verdict = match row.good {
+                _ if self.is_disturbed() => "?",
+                Some(true) => "ok",
+                Some(false) => "MISSED",
+                None => "",
+            };
+            let micros = |value: f64| format!("{value:.1}");
+            [
+                row.name.clone(),
+                format!("{} ({})", micros(row.beside_us), row.beside),
+                micros(row.ours_us),
+                micros(row.ours_p99_us),
+                format!("{:.2}", row.ratio),
+                row.limit.map(|limit| format!("{limit:.2}")).unwrap_or_default(),
+                verdict.into(),
+            ]
+        })
+    }
+}

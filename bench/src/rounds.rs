@@ -1,0 +1,86 @@
+//! Rounds, and what is made of them.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::PAGES;
+use crate::floor::Floor;
+use crate::floor::table::Table;
+use crate::report::{Report, Row};
+use crate::series::{Series, middle};
+use crate::steal::Ticks;
+use crate::workloads::{self, Beside, Mesh, Workload};
+
+/// Rounds that only warm up.
+const WARM_UP: usize = 2;
+/// Rounds for one of the floor in all setups.
+const FLOOR_EVERY: usize = 4;
+
+/// Does `rounds` of each workload that is chosen, each after a round of what it is beside.
+pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) -> bool) -> Result<Report> {
+    let mut floor = Floor::start(PAGES).context("the floor cannot be measured")?;
+    let mut mesh = Mesh::start(sockets)?;
+    let all: Vec<Workload> = workloads::all().into_iter().filter(|workload| chosen(workload.name)).collect();
+    let mut pairs: Vec<Pair> = all.iter().map(|_| Pair::default()).collect();
+    let mut table = Table::new();
+    let before = Ticks::now();
+    for round in 0..WARM_UP + rounds {
+        // It takes as long as several workloads, and changes little.
+        if round % FLOOR_EVERY == 0 {
+            table.round(&mut floor).context("the floor cannot be measured")?;
+        }
+        for (workload, pair) in all.iter().zip(&mut pairs) {
+            // Numbers of rounds make what pages hold: no two are the same.
+            let number = 2 * round as u64;
+            let beside = workloads::beside(&mut floor, &mut mesh, workload.beside, number)?;
+            let ours = (workload.round)(&mut mesh, number + 1)
+                .with_context(|| format!("in round {round} of {}", workload.name))?;
+            if round >= WARM_UP {
+                pair.enter(beside, ours);
+            }
+        }
+    }
+    let steal = Ticks::now().percent_since(before);
+    let rows = all.iter().zip(pairs).map(|(workload, pair)| pair.row(workload)).collect();
+    Ok(Report { floor: table.rows(PAGES), rows, rounds, steal_percent: steal })
+}
+
+/// What has been measured of a workload.
+#[derive(Debug, Default)]
+struct Pair {
+    beside: Series,
+    ours: Series,
+    ratios: Vec<f64>,
+}
+
+impl Pair {
+    fn enter(&mut self, beside: Vec<u64>, ours: Vec<u64>) {
+        let (beside, ours) = (self.beside.enter(beside), self.ours.enter(ours));
+        self.ratios.push(ours / beside.max(1.0));
+    }
+
+    fn row(self, workload: &Workload) -> Row {
+        let ratio = middle(self.ratios);
+        // Of a stream the ratio is that of rates.
+        let is_rate = workload.beside == Beside::Stream;
+        let ratio = if is_rate { 1.0 / ratio } else { ratio };
+        Row {
+            name: workload.name.into(),
+            what: workload.what.into(),
+            beside: match workload.beside {
+                Beside::RemoteRead => "free_block.remote_fault",
+                Beside::RemoteUpgrade => "free_block.remote_upgrade",
+                Beside::Stream => "free_block.stream",
+                Beside::OwnRemoteRead => "remote-read",
+            }
+            .into(),
+            beside_us: self.beside.micros(),
+            ours_us: self.ours.micros(),
+            ours_p99_us: self.ours.p99_micros(),
+            ratio,
+            limit: workload.limit,
+            good: workload.limit.map(|limit| if is_rate { ratio >= limit } else { ratio <= limit }),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `pagemesh bench`: what sharing memory costs here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use pagemesh_bench::{Options, REGIONS, Report};
+use pagemesh_crds::NAMESPACE_DEFAULT;
+
+use crate::mesh::{DirArg, Mesh, node_name};
+use crate::output::{self, Table};
+
+/// Nodes that take part.
+const NODES: u16 = 3;
+
+/// Measure what remote loads, stores and hand-overs cost here, beside what the bare kernel and network cost.
+///
+/// Starts a mesh of three nodes of its own. Every workload is done in many short rounds, each right after a round of what it is
+/// compared with, and the ratio is the median over rounds. RATIO is ours by the floor's; of a stream, the floor's time by ours.
+/// Fails if a ratio misses its limit, unless others took so much of the machine that nothing can be said.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pagemesh bench
+  pagemesh bench remote-read hand-over --rounds 50
+  pagemesh bench --json result.json")]
+pub(crate) struct Args {
+    /// Workloads [default: all of them].
+    #[arg(value_name = "WORKLOAD", value_parser = clap::builder::PossibleValuesParser::new(pagemesh_bench::NAMES))]
+    workloads: Vec<String>,
+    /// Rounds of each.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// Write the result to a file as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    dir: DirArg,
+}
+
+/// Measures.
+pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
+    if !args.dir.is_given() {
+        return in_own_mesh(args);
+    }
+    let mesh = Mesh::find(args.dir.resolve()?)?;
+    if mesh.nodes < NODES {
+        bail!(
+            "the mesh has {} nodes, and {NODES} are needed; run `pagemesh bench` without --dir",
+            mesh.nodes
+        );
+    }
+    let sockets = (0..NODES).map(|node| mesh.node(node).map(|dir| dir.join("agent.sock")));
+    let options = Options {
+        sockets: sockets.collect::<Result<_>>()?,
+        rounds: args.rounds as usize,
+        workloads: args.workloads.clone(),
+    };
+    let report = pagemesh_bench::run(&options)
+        .context("the mesh cannot be measured; `pagemesh bench` without --dir starts one that can")?;
+    if let Some(file) = &args.json {
+        fs::write(file, output::json(&report)?)
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    print(&report)
+}
+
+fn print(report: &Report) -> Result<ExitCode> {
+    let mut floor = Table::new(&[
+        "FLOOR",
+        "TCP 64 µs",
+        "TCP 4K µs",
+        "LOCAL µs",
+        "REMOTE µs",
+        "UPGRADE µs",
+        "STREAM GB/s",
+    ]);
+    report.floor_cells().for_each(|cells| floor.row(cells));
+    output::print(&floor.render())?;
+    output::print("\n")?;
+    let mut table = Table::new(&["WORKLOAD", "BESIDE µs", "OURS µs", "P99 µs", "RATIO", "LIMIT", ""]);
+    report.cells().for_each(|cells| table.row(cells));
+    output::print(&table.render())?;
+    output::print(&format!(
+        "{} rounds; others took {:.1} % of the processors\n",
+        report.rounds, report.steal_percent
+    ))?;
+    if report.is_disturbed() {
+        eprintln!("pagemesh: that is too much to say anything; try again when the machine is quieter");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let missed = report.rows.iter().any(|row| row.good == Some(false));
+    Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// In a mesh that is there for this.
+fn in_own_mesh(args: &Args) -> Result<ExitCode> {
+    let place = Place::make()?;
+    let own = std::env::current_exe().context("this program does not find itself")?;
+    let regions = place.0.join("regions.yaml");
+    fs::write(&regions, declared()).with_context(|| format!("{} cannot be written", regions.display()))?;
+    let mesh = place.0.join("mesh");
+    let mut command = Command::new(&own);
+    command.args(["dev", "--log", "warn", "--nodes", &NODES.to_string(), "--dir"]).arg(&mesh);
+    command.arg("--file").arg(&regions).arg("--").arg(&own).arg("bench").arg("--dir").arg(&mesh);
+    command.args(["--rounds", &args.rounds.to_string()]).args(&args.workloads);
+    if let Some(json) = &args.json {
+        command.arg("--json").arg(json);
+    }
+    let status = command.status().context("this program cannot be started once more")?;
+    Ok(crate::exit::code_of_status(status))
+}
+
+/// The regions that are measured in.
+fn declared() -> String {
+    let region = |(name, size, homes): &(&str, &str, &[u16])| {
+        let homes: Vec<String> =
+            homes.iter().map(|node| format!("{{agent: {}}}", node_name(*node))).collect();
+        format!(
+            "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}, namespace: {NAMESPACE_DEFAULT}}}\n\
+             spec: {{size: {size}}}\nstatus: {{placement: {{epoch: 1, homes: [{}]}}}}\n",
+            homes.join(", ")
+        )
+    };
+    REGIONS.iter().map(region).collect()
+}
+
+/// A directory that goes when this is dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn make() -> Result<Place> {
+        let dir = std::env::temp_dir().join(format!("pagemesh-bench-{}", std::process::id()));
+        fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        Ok(Place(dir))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all::<&Path>(&self.0);
+    }
+}
