@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint chart images sim e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
+.PHONY: help demo test check lint chart images sim scale e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
 
 CARGO ?= cargo
 CC ?= cc
@@ -48,6 +48,9 @@ images: need-cargo need-python ## Container images of static programs, as archiv
 
 sim: need-cargo ## Simulate the protocol with SEEDS seeds (default 100000)
 	SEEDS=$(SEEDS) $(CARGO) test --release -p pagemesh-protocol --test simulation -- --nocapture
+
+scale: need-cargo need-python ## Count what the protocol costs per access with 2 to 1,000 agents: tables and a plot in TARGET/scale
+	$(CARGO) run --release -p pagemesh-protocol --example scale -- $(TARGET)/scale
 
 e2e: images ## The end-to-end tests on a real Kubernetes, which is made when there is none
 	IMAGES=$(TARGET)/images e2e/run
