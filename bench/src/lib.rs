@@ -24,8 +24,10 @@ pub use process::{Role, play};
 pub use report::Report;
 pub use workloads::{NAMES, REGIONS};
 
-/// Pages that a round touches.
+/// Pages that a round of single accesses touches.
 pub(crate) const PAGES: usize = 256;
+/// Pages of a stream: 256 MiB.
+pub(crate) const STREAM_PAGES: usize = 65_536;
 
 /// What to measure, and where.
 #[derive(Clone, Debug)]

@@ -22,8 +22,11 @@ pub(crate) enum Order {
     PingPong { page: usize, parity: u64, turns: u64 },
     /// Take a spinlock in a page, add one to what it guards, so often.
     Lock { page: usize, times: u64 },
-    /// Load a word of every page in a row.
-    Sweep { pages: usize },
+    /// Load the first word of so many pages, one after the other and `step` pages apart, and see that it is `expect` plus the
+    /// page's number.
+    Sweep { pages: usize, step: usize, expect: u64 },
+    /// Store `value` plus the page's number there.
+    Fill { pages: usize, step: usize, value: u64 },
 }
 
 /// What it answers.
@@ -43,6 +46,11 @@ pub(crate) fn run(harness: UnixStream, socket: &Path, region: &str) -> Result<()
         writeln!(writer, "{}", serde_json::to_string(&Done { nanos })?)?;
     }
     Ok(())
+}
+
+/// All of so many pages, in steps: round after round, each beginning one page further.
+fn strided(pages: usize, step: usize) -> impl Iterator<Item = usize> {
+    (0..step).flat_map(move |first| (first..pages).step_by(step))
 }
 
 struct Words<'a> {
@@ -109,12 +117,24 @@ impl Words<'_> {
                 };
                 (0..*times).map(|_| turn()).collect()
             }
-            Order::Sweep { pages } => {
+            Order::Sweep { pages, step, expect } => {
                 let sweep = || {
-                    (0..*pages).for_each(|page| _ = self.of(page).load(Ordering::Relaxed));
+                    for page in strided(*pages, *step) {
+                        let seen = self.of(page).load(Ordering::Relaxed);
+                        anyhow::ensure!(seen == expect.wrapping_add(page as u64), "page {page} holds {seen}");
+                    }
                     Ok(())
                 };
                 Ok(vec![timed(&sweep)?])
+            }
+            Order::Fill { pages, step, value } => {
+                let fill = || {
+                    strided(*pages, *step).for_each(|page| {
+                        self.of(page).store(value.wrapping_add(page as u64), Ordering::Relaxed)
+                    });
+                    Ok(())
+                };
+                Ok(vec![timed(&fill)?])
             }
         }
     }

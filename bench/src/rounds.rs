@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::PAGES;
+use crate::STREAM_PAGES;
 use crate::floor::Floor;
 use crate::floor::table::Table;
 use crate::report::{Report, Row};
@@ -19,7 +19,7 @@ const FLOOR_EVERY: usize = 4;
 
 /// Does `rounds` of each workload that is chosen, each after a round of what it is beside.
 pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) -> bool) -> Result<Report> {
-    let mut floor = Floor::start(PAGES).context("the floor cannot be measured")?;
+    let mut floor = Floor::start(STREAM_PAGES).context("the floor cannot be measured")?;
     let mut mesh = Mesh::start(sockets)?;
     let all: Vec<Workload> = workloads::all().into_iter().filter(|workload| chosen(workload.name)).collect();
     let mut pairs: Vec<Pair> = all.iter().map(|_| Pair::default()).collect();
@@ -43,7 +43,7 @@ pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) 
     }
     let steal = Ticks::now().percent_since(before);
     let rows = all.iter().zip(pairs).map(|(workload, pair)| pair.row(workload)).collect();
-    Ok(Report { floor: table.rows(PAGES), rows, rounds, steal_percent: steal })
+    Ok(Report { floor: table.rows(), rows, rounds, steal_percent: steal })
 }
 
 /// What has been measured of a workload.

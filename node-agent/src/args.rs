@@ -14,6 +14,8 @@ const LIBRARY: &str = "/usr/local/lib/pagemesh/libpagemesh_preload.so";
 
 /// The least that a node can lend.
 const MEMORY_MIN: u64 = 1 << 20;
+/// What `--fault-ahead` may ask for.
+const FAULT_AHEAD_MAX: u64 = 64 << 20;
 
 /// The pagemesh agent of a node: it shares the memory of regions with its peers.
 #[derive(Debug, clap::Parser)]
@@ -112,6 +114,9 @@ pub(crate) struct RunArgs {
     /// Time for which an agent keeps a page that it has just got, in microseconds.
     #[arg(long, value_name = "MICROS", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) turn: Option<u32>,
+    /// What is asked for ahead of each stream of faults of a program at most, such as 1Mi; 0 for nothing.
+    #[arg(long, value_name = "SIZE", default_value = "512Ki", value_parser = fault_ahead)]
+    pub(crate) fault_ahead: u64,
     /// Processes that may be attached at a time.
     #[arg(long, value_name = "N", default_value_t = ATTACHMENTS_MAX,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
@@ -183,6 +188,14 @@ fn memory(text: &str) -> Result<u64, String> {
     let bytes = Quantity::from(text).bytes().map_err(|error| error.to_string())?;
     if bytes < MEMORY_MIN {
         return Err("write at least 1Mi: regions live in it".into());
+    }
+    Ok(bytes)
+}
+
+fn fault_ahead(text: &str) -> Result<u64, String> {
+    let bytes = Quantity::from(text).bytes().map_err(|error| error.to_string())?;
+    if bytes > FAULT_AHEAD_MAX {
+        return Err("write at most 64Mi: what is asked for ahead keeps others waiting".into());
     }
     Ok(bytes)
 }
@@ -299,7 +312,14 @@ mod tests {
 
     #[test]
     fn numbers_are_bounded() {
-        for good in [["--shards", "64"], ["--socket-mode", "660"], ["--turn", "0"], ["--log", "trace"]] {
+        for good in [
+            ["--shards", "64"],
+            ["--socket-mode", "660"],
+            ["--turn", "0"],
+            ["--fault-ahead", "0"],
+            ["--fault-ahead", "1Mi"],
+            ["--log", "trace"],
+        ] {
             assert!(parse(&good).is_ok(), "{good:?}");
         }
         for bad in [
@@ -308,6 +328,8 @@ mod tests {
             ["--socket-mode", "0888"],
             ["--socket-mode", "1777"],
             ["--turn", "1000001"],
+            ["--fault-ahead", "65Mi"],
+            ["--fault-ahead", "-1"],
             ["--attachments", "0"],
             ["--id", "1024"],
             ["--memory", "1000Ki"],

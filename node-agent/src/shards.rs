@@ -63,7 +63,8 @@ pub(crate) fn spawn_shards(
         tuning.turn_nanos = u64::from(turn) * 1000;
     }
     let state_dir = Some(Kept::of(&args.memory_dir).dir().to_owned());
-    let setup = Setup { me, incarnation, shards, tuning, metrics: Arc::clone(metrics), state_dir };
+    let (ahead_bytes, metrics) = (args.fault_ahead, Arc::clone(metrics));
+    let setup = Setup { me, incarnation, shards, tuning, ahead_bytes, metrics, state_dir };
     let mut recovered = recovered.into_iter();
     (0..shards).map(|shard| Shard::spawn(shard, setup.clone(), recovered.next(), events.clone())).collect()
 }

@@ -14,12 +14,13 @@ use nix::unistd::ftruncate;
 use super::order::Order;
 use super::setup;
 use super::uffd::Uffd;
+use crate::PAGES;
 use crate::clock::now_nanos;
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
 
-/// Runs the program: `pages` of them. Ends with the connection.
+/// Runs the program, with memory of so many pages. Ends with the connection.
 pub(crate) fn run(mut harness: UnixStream, pages: usize) -> io::Result<()> {
     let len = NonZeroUsize::new(pages * PAGE).ok_or(io::ErrorKind::InvalidInput)?;
     let memory = memfd_create(c"pagemesh-floor", MFdFlags::MFD_CLOEXEC)?;
@@ -40,7 +41,7 @@ pub(crate) fn run(mut harness: UnixStream, pages: usize) -> io::Result<()> {
     pass(&harness, &(base as u64).to_le_bytes(), &descriptors)?;
 
     let usable = setup::usable()?;
-    let mut nanos = vec![0_u64; pages];
+    let mut nanos = vec![0_u64; PAGES];
     while let Some(order) = Order::receive(&harness)? {
         let store = match order {
             Order::Bind(cpu) => {

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg};
 
+use crate::PAGES;
 use crate::clock::now_nanos;
 use crate::process::{Child, Role};
 use app::PAGE;
@@ -34,6 +35,7 @@ pub(crate) struct Floor {
     memory: OwnedFd,
     uffd: Uffd,
     base: u64,
+    /// Of its memory. Single faults are on the first [`PAGES`] of them.
     pages: usize,
     server: TcpStream,
     buffer: Vec<u8>,
@@ -44,7 +46,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Starts them, with so many pages.
+    /// Starts them, with memory for streams of so many pages.
     pub(crate) fn start(pages: usize) -> Result<Floor> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
         let address = listener.local_addr()?;
@@ -145,11 +147,6 @@ impl Floor {
         Ok(now_nanos() - start)
     }
 
-    /// Pages that the program has.
-    pub(crate) fn pages(&self) -> usize {
-        self.pages
-    }
-
     fn fetch(&mut self, payload: usize, tag: u64) -> io::Result<()> {
         self.server.write_all(&Request { payload: payload as u32, tag, run: None }.encode())?;
         receive(&self.server, &mut self.buffer[..HEADER + payload], self.spins)
@@ -173,7 +170,7 @@ impl Floor {
         answer: impl Fn(&mut Floor, usize, bool) -> io::Result<()>,
     ) -> Result<Vec<u64>> {
         order.send(&self.app)?;
-        for _ in 0..self.pages {
+        for _ in 0..PAGES {
             let fault = loop {
                 if let Some(fault) = self.uffd.next()? {
                     break fault;
@@ -182,7 +179,7 @@ impl Floor {
             let page = (fault.address - self.base) as usize / PAGE;
             answer(self, page, fault.protected)?;
         }
-        let mut bytes = vec![0; 8 * self.pages];
+        let mut bytes = vec![0; 8 * PAGES];
         self.app.read_exact(&mut bytes).context("the floor's program has ended")?;
         Ok(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }

@@ -7,6 +7,7 @@ use super::app::PAGE;
 use super::setup::{self, Setup};
 use super::{Floor, server};
 use crate::series::Series;
+use crate::{PAGES, STREAM_PAGES};
 
 /// Pages of a run of the stream.
 pub(crate) const RUN: usize = 64;
@@ -55,9 +56,8 @@ impl Table {
     pub(crate) fn round(&mut self, floor: &mut Floor) -> Result<()> {
         for (setup, to) in &mut self.0 {
             floor.enter(*setup)?;
-            let count = floor.pages();
-            to.tcp_64.enter(floor.round_trips(0, count)?);
-            to.tcp_4k.enter(floor.round_trips(PAGE, count)?);
+            to.tcp_64.enter(floor.round_trips(0, PAGES)?);
+            to.tcp_4k.enter(floor.round_trips(PAGE, PAGES)?);
             // What is large makes sender and receiver run at a time, as they do in whatever has more to do than this.
             floor.round_trips(server::PAYLOAD_MAX, 8)?;
             to.local_fault.enter(floor.local_faults()?);
@@ -68,7 +68,7 @@ impl Table {
         Ok(())
     }
 
-    pub(crate) fn rows(&self, pages: usize) -> Vec<FloorRow> {
+    pub(crate) fn rows(&self) -> Vec<FloorRow> {
         let row = |(setup, of): &(Setup, Measured)| FloorRow {
             setup: setup.name.into(),
             tcp_64_us: of.tcp_64.micros(),
@@ -76,7 +76,7 @@ impl Table {
             local_fault_us: of.local_fault.micros(),
             remote_fault_us: of.remote_fault.micros(),
             remote_upgrade_us: of.remote_upgrade.micros(),
-            stream_gbps: (pages * PAGE) as f64 / 1e3 / of.stream.micros(),
+            stream_gbps: (STREAM_PAGES * PAGE) as f64 / 1e3 / of.stream.micros(),
         };
         self.0.iter().map(row).collect()
     }

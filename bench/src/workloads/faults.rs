@@ -11,8 +11,16 @@ fn value(round: u64) -> u64 {
     (round + 1) << 32
 }
 
+/// All pages, shuffled: no stream is seen.
 fn pages() -> Vec<usize> {
-    (0..PAGES).collect()
+    let mut pages: Vec<usize> = (0..PAGES).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for at in (1..PAGES).rev() {
+        // Knuth's generator for MMIX; any would do.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        pages.swap(at, (state >> 33) as usize % (at + 1));
+    }
+    pages
 }
 
 fn store(round: u64) -> Order {

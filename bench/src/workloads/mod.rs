@@ -15,10 +15,11 @@ use crate::process::{Role, Talking};
 use crate::program::{Done, Order};
 
 /// Regions that a mesh of three nodes must have, and which of the nodes home them.
-pub const REGIONS: [(&str, &str, &[u16]); 2] = [("bench-pair", "4Mi", &[1]), ("bench-third", "4Mi", &[2])];
+pub const REGIONS: [(&str, &str, &[u16]); 3] =
+    [("bench-pair", "4Mi", &[1]), ("bench-third", "4Mi", &[2]), ("bench-stream", "256Mi", &[1])];
 
 /// Names of all workloads.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 10] = [
     "remote-read",
     "remote-write",
     "upgrade-1",
@@ -27,6 +28,8 @@ pub const NAMES: [&str; 8] = [
     "hand-over",
     "lock",
     "sequential-read",
+    "strided-read",
+    "sequential-write",
 ];
 
 /// What a workload is compared with.
@@ -66,6 +69,8 @@ pub(crate) fn all() -> [Workload; NAMES.len()] {
         hand_over::HAND_OVER,
         hand_over::LOCK,
         stream::SEQUENTIAL_READ,
+        stream::STRIDED_READ,
+        stream::SEQUENTIAL_WRITE,
     ]
 }
 
@@ -82,6 +87,8 @@ pub(crate) enum Of {
     Pair = 0,
     /// Homed by node 2.
     Third = 1,
+    /// Large, and homed by node 1.
+    Stream = 2,
 }
 
 impl Mesh {

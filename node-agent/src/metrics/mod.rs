@@ -48,6 +48,7 @@ pub struct Metrics {
     pub takes: IntCounter,
     /// Pushed contents that were put in place.
     pub updates: IntCounter,
+    ahead: [IntCounter; 2],
     /// Pages that were poisoned because a program had removed their contents.
     pub poisoned: IntCounter,
     frames_refused: IntCounterVec,
@@ -81,6 +82,11 @@ impl Metrics {
         let by_message = |counters: &IntCounterVec| {
             Direction::ALL.map(|d| Body::NAMES.map(|m| counters.with_label_values(&[m, d.name()])))
         };
+        let ahead = make.counters(
+            "ahead_pages_total",
+            "Pages asked for before a program touched them, by whether it has come as far.",
+            &["outcome"],
+        );
         Metrics {
             faults: FaultKind::ALL
                 .map(|k| Served::ALL.map(|s| faults.with_label_values(&[k.name(), s.name()]))),
@@ -97,6 +103,7 @@ impl Metrics {
                 .counter("invalidations_total", "Copies dropped because another node writes the page."),
             takes: make.counter("pages_given_up_total", "Pages given up to another node."),
             updates: make.counter("updates_total", "Pushed page contents put in place."),
+            ahead: ["used", "wasted"].map(|outcome| ahead.with_label_values(&[outcome])),
             poisoned: make
                 .counter("pages_poisoned_total", "Pages poisoned because a program removed their contents."),
             frames_refused: make.counters(
@@ -144,6 +151,16 @@ impl Metrics {
                 phases[Phase::Remote as usize].observe(whole.as_secs_f64());
                 phases[Phase::Wait as usize].observe(whole.saturating_sub(install).as_secs_f64());
             }
+        }
+    }
+
+    /// Of what was asked for ahead, so many pages have been reached and so many never will be.
+    pub fn ahead(&self, outcome: crate::shard::Outcome) {
+        let [used, wasted] = &self.ahead;
+        // Most faults belong to no stream.
+        if outcome != crate::shard::Outcome::default() {
+            used.inc_by(outcome.used);
+            wasted.inc_by(outcome.wasted);
         }
     }
 

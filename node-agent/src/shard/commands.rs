@@ -73,6 +73,7 @@ impl Worker {
         let executor = &mut self.engine.executor;
         executor.leaving.remove(&region);
         executor.waits.forget_region(region);
+        executor.ahead.forget_region(region);
         executor.regions.remove(region);
         // Whoever still has it mapped keeps that, and waits in its next fault: it holds its userfaultfds itself.
         for uffd in executor.programs.drop_region(region) {
@@ -102,6 +103,7 @@ impl Worker {
     pub(super) fn detach(&mut self, id: AttachmentId) {
         let executor = &mut self.engine.executor;
         executor.waits.forget(id, 0, u64::MAX);
+        executor.ahead.forget(id);
         if let Some(uffd) = executor.programs.end_service(id) {
             self.poller.remove(&*uffd);
         }

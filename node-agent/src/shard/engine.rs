@@ -8,6 +8,7 @@ use pagemesh_protocol::{AgentId, Body, Incarnation, Input, Node, Output, PageId,
 use thiserror::Error;
 
 use super::executor::Executor;
+use super::poller::Poller;
 use super::ranges::Spot;
 use super::revocation::Revocations;
 use super::waits::Wait;
@@ -91,7 +92,7 @@ impl Engine {
             waiting,
             rest,
             faults: [Fault::default(); READ_BATCH],
-            executor: Executor::new(setup.metrics.clone()),
+            executor: Executor::new(setup.ahead_bytes, setup.metrics.clone()),
             revocations: Revocations::default(),
             metrics: setup.metrics,
         })
@@ -153,7 +154,7 @@ impl Engine {
     }
 
     /// Takes the faults that are there, up to a bound: one program must not keep the others waiting.
-    pub(super) fn serve_faults(&mut self, id: AttachmentId) {
+    pub(super) fn serve_faults(&mut self, id: AttachmentId, poller: &Poller) {
         let Some(attachment) = self.executor.programs.get(id) else { return };
         let batch = match attachment.uffd.read(&mut self.faults) {
             Ok(batch) => batch,
@@ -165,11 +166,11 @@ impl Engine {
             self.metrics.strange_events.inc_by(batch.strange as u64);
         }
         for at in 0..batch.faults {
-            self.on_fault(id, self.faults[at]);
+            self.on_fault(id, self.faults[at], poller);
         }
     }
 
-    fn on_fault(&mut self, id: AttachmentId, fault: Fault) {
+    fn on_fault(&mut self, id: AttachmentId, fault: Fault, poller: &Poller) {
         let Some(attachment) = self.executor.programs.get(id) else { return };
         let (index, address) = match attachment.ranges.spot(fault.address) {
             Spot::Page { index, address } => (index, address),
@@ -197,6 +198,19 @@ impl Engine {
             self.metrics.faults_repeated.inc();
         }
         self.step(Input::Fault { page, access: wait.access() }, &[]);
+        self.look_ahead(id, page, fault.write, poller);
+    }
+
+    /// Asks for pages that a program will touch soon, if it seems so.
+    fn look_ahead(&mut self, id: AttachmentId, page: PageId, write: bool, poller: &Poller) {
+        let Some(window) = self.executor.programs.look_ahead(id, page.index, write) else { return };
+        // Whoever waits for the page that was touched need not wait for what follows.
+        self.executor.map_pending();
+        self.executor.ahead.ask(id, page.region, window);
+        for index in window.pages() {
+            self.step(Input::Fault { page: PageId { index, ..page }, access: window.access }, &[]);
+            self.executor.send_many(poller);
+        }
     }
 
     /// Asks again for pages that could not be mapped because a program's memory map was changing. By now they may be

@@ -6,8 +6,10 @@ use std::sync::{Arc, LazyLock};
 
 use pagemesh_protocol::{Access, AgentId, Message, Output, PageId, Payload, RegionId, Time};
 
+use super::ahead::{Ahead, Run};
 use super::clock::{Clock, between};
 use super::links::Senders;
+use super::poller::Poller;
 use super::programs::{Installed, Programs};
 use super::regions::Regions;
 use super::waits::{Wait, Waits};
@@ -24,6 +26,7 @@ pub(super) struct Executor {
     pub(super) regions: Regions,
     pub(super) programs: Programs,
     pub(super) waits: Waits,
+    pub(super) ahead: Ahead,
     pub(super) senders: Senders,
     pub(super) pool: PagePool,
     /// Contents of pages that were given away, until their new owners are known to have them: copies of what the region
@@ -37,12 +40,13 @@ pub(super) struct Executor {
 }
 
 impl Executor {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Executor {
+    pub(super) fn new(ahead_bytes: u64, metrics: Arc<Metrics>) -> Executor {
         Executor {
             clock: Clock,
             regions: Regions::default(),
-            programs: Programs::new(metrics.clone()),
+            programs: Programs::new(ahead_bytes, metrics.clone()),
             waits: Waits::default(),
+            ahead: Ahead::default(),
             senders: Senders::default(),
             pool: PagePool::default(),
             asides: HashMap::new(),
@@ -54,6 +58,10 @@ impl Executor {
 
     /// Carries out one output of a step that was taken at `now`; `received` is the payload of the step's message.
     pub(super) fn execute(&mut self, now: Time, output: Output, received: &[u8]) {
+        // What was said of a page before is done before.
+        if let Some(run) = page_of(&output).and_then(|page| self.ahead.take_run_with(page)) {
+            self.map_run(run);
+        }
         match output {
             Output::Send { to, message, payload } => self.send(to, &message, payload),
             Output::Store { page } => self.store(page, received),
@@ -114,6 +122,14 @@ impl Executor {
             Ok(()) => self.metrics.message(Direction::Sent, &message.body, len),
             // The connection broke during this round; the protocol hears of it next.
             Err(unsent) => unsent.into_iter().for_each(|page| self.pool.give(page)),
+        }
+    }
+
+    /// Sends what is queued, if it is much, before the round ends: who waits for many pages can begin with the first while
+    /// the last are being copied.
+    pub(super) fn send_many(&mut self, poller: &Poller) {
+        if self.senders.has_many() {
+            self.senders.flush(poller, &mut self.pool);
         }
     }
 
@@ -210,9 +226,38 @@ impl Executor {
         }
     }
 
+    /// Maps a page where it is waited for. Where it was asked for ahead, it is mapped with its neighbours, for which
+    /// [`Executor::map_pending`] is called at the end of a round at the latest.
+    fn map(&mut self, now: Time, page: PageId, access: Access) {
+        let Some(arrived) = self.ahead.arrived(page) else { return self.map_waiting(now, page, access) };
+        // Nobody waits for the mark, unless the program is faster than the network.
+        if arrived.is_mark && self.waits.find(page, 0).is_none() {
+            return;
+        }
+        if let Some(run) = self.ahead.add(arrived.attachment, page, access) {
+            self.map_run(run);
+        }
+    }
+
+    /// Maps the pages that were asked for ahead and have come.
+    pub(super) fn map_pending(&mut self) {
+        if let Some(run) = self.ahead.take_run() {
+            self.map_run(run);
+        }
+    }
+
+    fn map_run(&mut self, run: Run) {
+        self.programs.map_run(&run);
+        let now = self.clock.now();
+        // Others may wait for some of it, and what was mapped before has woken nobody.
+        for page in run.pages() {
+            self.map_waiting(now, page, run.access);
+        }
+    }
+
     /// Serves the faults that wait for a page, as far as `access` goes. The others wait on: what they need has been
     /// asked for.
-    fn map(&mut self, now: Time, page: PageId, access: Access) {
+    fn map_waiting(&mut self, now: Time, page: PageId, access: Access) {
         let mut from = 0;
         while let Some(at) = self.waits.find(page, from) {
             let wait = self.waits.get(at);
@@ -251,6 +296,24 @@ impl Executor {
         let waited = between(wait.since, done);
         self.metrics.fault_served(wait.kind, wait.served, waited, between(now, done));
         self.programs.count(wait, waited);
+    }
+}
+
+/// The page that an output is done to, but for mapping it.
+fn page_of(output: &Output) -> Option<PageId> {
+    match output {
+        Output::Store { page }
+        | Output::Zero { page }
+        | Output::Premap { page }
+        | Output::Protect { page }
+        | Output::Take { page }
+        | Output::Discard { page } => Some(*page),
+        Output::Send { .. }
+        | Output::Map { .. }
+        | Output::Forget { .. }
+        | Output::Left { .. }
+        | Output::RefusePeer { .. }
+        | Output::Violation { .. } => None,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Setup {
     pub shards: u16,
     /// Times and counts of the protocol.
     pub tuning: Tuning,
+    /// Bytes that are asked for ahead of each of a program's streams of faults at most. 0: nothing is.
+    pub ahead_bytes: u64,
     /// Where to count.
     pub metrics: Arc<Metrics>,
     /// Directory, in a tmpfs, for what is to outlive this process. Without it, nothing does.

@@ -47,6 +47,9 @@ impl Receiver {
     }
 }
 
+/// Messages, pages included, that make a system call worth its while.
+const QUEUED_MANY: usize = 16;
+
 /// The sending half.
 #[derive(Debug)]
 struct Sender {
@@ -62,6 +65,8 @@ pub(super) struct Senders {
     by_peer: BTreeMap<AgentId, Sender>,
     /// Those with something to send that are not blocked.
     unsent: Vec<AgentId>,
+    /// Messages that were queued since they were last sent.
+    queued: usize,
     /// Those to be given up.
     pub(super) lost: Vec<Lost>,
 }
@@ -83,6 +88,11 @@ impl Senders {
         self.by_peer.keys().copied()
     }
 
+    /// Whether much is queued.
+    pub(super) fn has_many(&self) -> bool {
+        self.queued >= QUEUED_MANY
+    }
+
     /// Queues a message. Returns the payload if there is no connection, or one that is to be given up: whatever a round
     /// still has to say, no more is kept for it.
     pub(super) fn push(
@@ -99,6 +109,7 @@ impl Senders {
             self.unsent.push(to);
         }
         sender.outbox.push(message, payload);
+        self.queued += 1;
         if sender.outbox.is_overfull() {
             self.lose(to, "it does not take our messages".into());
         }
@@ -128,6 +139,7 @@ impl Senders {
 
     /// Sends what has been queued since the last time: one system call for each peer, if the kernel takes it.
     pub(super) fn flush(&mut self, poller: &Poller, pool: &mut PagePool) {
+        self.queued = 0;
         while let Some(peer) = self.unsent.pop() {
             self.flush_one(peer, poller, pool);
         }

@@ -10,6 +10,7 @@
 //! | `executor` | carries the protocol's outputs out, in order |
 //! | `programs` | the attachments, and what is done to their memory |
 //! | `revocation` | takes a region away from one program while others go on |
+//! | `ahead` | pages that are asked for before they are touched |
 //! | `counts` | what the faults of each attachment have cost |
 //! | `waits` | the faults that wait for a page |
 //! | `links` | the connections to peers |
@@ -17,6 +18,7 @@
 //! Architecture invariants: shards share nothing but metrics; in the steady state a fault costs no allocation and no
 //! lock; a userfaultfd's message is a hint, and what the protocol says of the page decides.
 
+mod ahead;
 mod clock;
 mod command;
 mod commands;
@@ -36,6 +38,7 @@ mod tests;
 mod waits;
 mod worker;
 
+pub use ahead::Outcome;
 pub use clock::monotonic_nanos;
 pub use command::{AttachmentId, Command, Event, Range, RegionReport, Report};
 pub use counts::{Counted, Counts};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pagemesh_protocol::{Access, PageId, RegionId};
 
+use super::ahead::{Run, Streams, Window};
 use super::ranges::Ranges;
 use super::waits::Wait;
 use super::{AttachmentId, Counts, Range};
@@ -37,6 +38,8 @@ pub(super) struct Attachment {
     /// It may not have the region any more: nothing is mapped, and every access is a SIGBUS.
     pub(super) revoked: bool,
     counts: Arc<Counts>,
+    /// Where it goes next.
+    streams: Streams,
     /// It has ended, but its process lives on with what it has mapped: nothing is served any more, and what it may
     /// write still has to be taken from it.
     orphan: bool,
@@ -87,25 +90,66 @@ pub(super) struct Programs {
     by_id: BTreeMap<AttachmentId, Attachment>,
     /// Attachments that cannot go on, and why. The worker takes them out of everything when the round ends.
     pub(super) ended: Vec<(AttachmentId, String)>,
+    /// Bytes that may be asked for ahead at a time.
+    ahead_bytes: u64,
     metrics: Arc<Metrics>,
 }
 
 impl Programs {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Programs {
-        Programs { by_id: BTreeMap::new(), ended: Vec::new(), metrics }
+    pub(super) fn new(ahead_bytes: u64, metrics: Arc<Metrics>) -> Programs {
+        Programs { by_id: BTreeMap::new(), ended: Vec::new(), ahead_bytes, metrics }
     }
 
     pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, bound: Bound) {
         self.bury();
         let Bound { uffd, read_only, counts } = bound;
         let ranges = Ranges::new(page_size);
+        let streams = Streams::new(self.ahead_bytes / u64::from(page_size));
         let (revoked, orphan) = (false, false);
-        let attachment = Attachment { region, uffd, page_size, ranges, read_only, revoked, counts, orphan };
+        let attachment =
+            Attachment { region, uffd, page_size, ranges, read_only, revoked, counts, streams, orphan };
         self.by_id.insert(id, attachment);
     }
 
     pub(super) fn get(&self, id: AttachmentId) -> Option<&Attachment> {
         self.by_id.get(&id)
+    }
+
+    /// A program has touched a page. Returns what to ask for ahead.
+    pub(super) fn look_ahead(&mut self, id: AttachmentId, page: u64, write: bool) -> Option<Window> {
+        let attachment = self.by_id.get_mut(&id)?;
+        let window = attachment.streams.fault(page, write);
+        self.metrics.ahead(attachment.streams.outcome());
+        let mut window = window?;
+        // As far as it has mapped the region, and this shard serves it.
+        let mapped = |page: &u64| attachment.ranges.addresses(*page).next().is_some();
+        window.count = window.pages().take_while(mapped).count() as u64;
+        (window.count > 0).then_some(window)
+    }
+
+    /// Maps pages that have come together, where they are not mapped yet.
+    pub(super) fn map_run(&mut self, run: &Run) {
+        let Some(attachment) = self.by_id.get(&run.attachment) else { return };
+        if attachment.orphan || attachment.revoked {
+            return;
+        }
+        let protected = run.access == Access::Read && !attachment.read_only;
+        let mut failed = None;
+        for (base, len) in attachment.ranges.spans(run.first, run.count) {
+            let mut mapped = attachment.uffd.continue_(base, len, protected);
+            if mapped == Err(OpError::Exists) && run.access == Access::Write && !attachment.read_only {
+                mapped = attachment.uffd.write_protect(base, len, false);
+            }
+            match mapped {
+                // Whoever needs it will fault.
+                Ok(()) | Err(OpError::Exists | OpError::Unmapped | OpError::Busy | OpError::NoPage) => {}
+                Err(error @ (OpError::Gone | OpError::Other(_))) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            self.metrics.uffd_failure("map_run", error.name());
+            self.end(run.attachment, format!("cannot map its memory: {error}"));
+        }
     }
 
     /// A fault was served.
@@ -140,6 +184,8 @@ impl Programs {
     pub(super) fn end_service(&mut self, id: AttachmentId) -> Option<Arc<Uffd>> {
         let attachment = self.by_id.get_mut(&id)?;
         let uffd = (!attachment.orphan).then(|| attachment.uffd.clone());
+        attachment.streams.end_all();
+        self.metrics.ahead(attachment.streams.outcome());
         attachment.orphan = true;
         if !attachment.is_mapped() {
             self.by_id.remove(&id);

@@ -84,6 +84,15 @@ impl Ranges {
         if gone { Spot::Unmapped } else { Spot::Unknown }
     }
 
+    /// The spans of addresses at which the program has mapped some of `count` pages from `first` on.
+    pub(super) fn spans(&self, first: u64, count: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (from, to) = (first * self.page_size, (first + count) * self.page_size);
+        self.mapped.iter().filter_map(move |r| {
+            let (from, to) = (from.max(r.offset), to.min(r.offset + r.len));
+            (from < to).then(|| (r.base + (from - r.offset), to - from))
+        })
+    }
+
     /// Every address at which the program has mapped a page.
     pub(super) fn addresses(&self, index: u64) -> impl Iterator<Item = u64> + '_ {
         let offset = index * self.page_size;

@@ -87,6 +87,7 @@ impl Engine {
     /// Takes a page away from a revoked attachment, wherever it has it mapped. Who waits for it there finds out.
     pub(super) fn expel(&mut self, id: AttachmentId, page: PageId) {
         let executor = &mut self.executor;
+        executor.map_pending();
         if executor.programs.poison(id, page) == Poisoned::Everywhere {
             return;
         }

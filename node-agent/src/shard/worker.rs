@@ -70,6 +70,7 @@ impl Worker {
                 Token::Attachment(id) => self.take_faults(id, ready),
                 Token::Peer(peer) => self.take_frames(peer, ready),
             }
+            self.engine.executor.map_pending();
         }
         if self.engine.nanos_to_deadline() == Some(0) {
             self.engine.step(Input::Tick, &[]);
@@ -101,7 +102,7 @@ impl Worker {
             // The kernel says so when the program has made the descriptor blocking, which could make us wait.
             return self.engine.executor.programs.end(id, "it has changed its userfaultfd");
         }
-        self.engine.serve_faults(id);
+        self.engine.serve_faults(id, &self.poller);
     }
 
     /// Receives once from a peer and takes up all frames that are whole.
@@ -129,6 +130,7 @@ impl Worker {
                             tracing::warn!(peer = peer.0, "passing over messages: {misfit}");
                         }
                     }
+                    self.engine.executor.send_many(&self.poller);
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -143,6 +145,7 @@ impl Worker {
     /// connection is gone may be reason to send something over another.
     fn settle(&mut self) {
         loop {
+            self.engine.executor.map_pending();
             let executor = &mut self.engine.executor;
             executor.senders.flush(&self.poller, &mut executor.pool);
             let Some(lost) = executor.senders.lost.pop() else { break };

@@ -107,6 +107,7 @@ impl Node {
             incarnation,
             shards: SHARDS,
             tuning: Tuning::default(),
+            ahead_bytes: 1 << 20,
             metrics: Arc::new(Metrics::new()),
             state_dir: Some(Kept::of(&memory).dir().to_owned()),
         };

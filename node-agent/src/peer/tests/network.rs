@@ -36,7 +36,15 @@ impl Agent {
         let (sender, events) = unbounded_channel();
         let Identity { me, incarnation, shards } = identity;
         let metrics = Arc::new(Metrics::new());
-        let setup = Setup { me, incarnation, shards, tuning: Tuning::default(), metrics, state_dir: None };
+        let setup = Setup {
+            me,
+            incarnation,
+            shards,
+            tuning: Tuning::default(),
+            ahead_bytes: 0,
+            metrics,
+            state_dir: None,
+        };
         let shards: Vec<_> = (0..shards)
             .map(|shard| Shard::spawn(shard, setup.clone(), None, sender.clone()).unwrap())
             .collect();

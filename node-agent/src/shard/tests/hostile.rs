@@ -45,6 +45,7 @@ impl Alone {
             incarnation: Incarnation(1),
             shards: 1,
             tuning: Tuning::default(),
+            ahead_bytes: 1 << 20,
             metrics: metrics.clone(),
             state_dir: None,
         };

@@ -23,11 +23,14 @@ pub(super) struct Shape {
     pub(super) page_size: u32,
     pub(super) coherence: Coherence,
     pub(super) shards: u16,
+    pub(super) ahead_bytes: u64,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { pages: 4, page_size: 4096, coherence: Coherence::WriteInvalidate, shards: 1 }
+        // What faults cost is told fault by fault.
+        let ahead_bytes = 0;
+        Shape { pages: 4, page_size: 4096, coherence: Coherence::WriteInvalidate, shards: 1, ahead_bytes }
     }
 }
 
@@ -53,6 +56,7 @@ impl Agent {
             incarnation: Incarnation(1),
             shards: shape.shards,
             tuning: Tuning::default(),
+            ahead_bytes: shape.ahead_bytes,
             metrics: metrics.clone(),
             state_dir: None,
         };
