@@ -14,6 +14,7 @@
 //! | `counts` | what the faults of each attachment have cost |
 //! | `waits` | the faults that wait for a page |
 //! | `links` | the connections to peers |
+//! | `precedence` | when the thread runs |
 //!
 //! Architecture invariants: shards share nothing but metrics; in the steady state a fault costs no allocation and no
 //! lock; a userfaultfd's message is a hint, and what the protocol says of the page decides.
@@ -28,6 +29,7 @@ mod executor;
 mod handle;
 mod links;
 mod poller;
+mod precedence;
 mod programs;
 mod ranges;
 mod regions;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::engine::Engine;
 use super::links::{Lost, Receiver};
 use super::poller::{Poller, Ready, Token};
-use super::{AttachmentId, Command, Event, Setup};
+use super::{AttachmentId, Command, Event, Setup, precedence};
 use crate::journal::Recovered;
 use crate::metrics::Metrics;
 use crate::peer::Received;
@@ -48,6 +48,13 @@ impl Worker {
         poller.add(&*bell, Token::Commands)?;
         // A turn is 50 us; the kernel would by default wait as long again before it wakes us.
         set_timerslack(1)?;
+        if let Err(error) = precedence::take() {
+            tracing::warn!(
+                shard = index,
+                %error,
+                "faults may wait for other programs' slices of time: give the agent CAP_SYS_NICE"
+            );
+        }
         let metrics = setup.metrics.clone();
         let engine = Engine::new(index, setup, recovered)?;
         let (receivers, numbers, stopping) = (BTreeMap::new(), BTreeMap::new(), false);
