@@ -22,10 +22,12 @@ use anyhow::{Result, bail};
 pub use floor::table::FloorRow;
 pub use process::{Role, play};
 pub use report::Report;
-pub use workloads::{NAMES, REGIONS};
+pub use workloads::{NAMES, Needed, REGIONS};
 
 /// Pages that a round of single accesses touches.
 pub(crate) const PAGES: usize = 256;
+/// Pages that many threads touch at a time.
+pub(crate) const STORM_PAGES: usize = 4096;
 /// Pages of a stream: 256 MiB.
 pub(crate) const STREAM_PAGES: usize = 65_536;
 

@@ -29,6 +29,8 @@ pub enum Role {
         /// Where the harness listens.
         address: SocketAddr,
     },
+    /// Keeps a processor busy.
+    Spinner,
     /// A program that is attached to a region.
     Program {
         /// Of its node's agent.
@@ -53,6 +55,9 @@ pub fn play(role: &str) -> Result<()> {
             connection.set_nodelay(true)?;
             Ok(server::run(connection)?)
         }
+        Role::Spinner => loop {
+            std::hint::spin_loop();
+        },
         Role::Program { socket, region } => program::run(harness, &socket, &region),
     }
 }

@@ -31,15 +31,19 @@ pub struct Row {
     pub what: String,
     /// What it is compared with.
     pub beside: String,
-    /// Microseconds of that: the median over rounds of their medians.
-    pub beside_us: f64,
-    /// Microseconds of ours, in the same way.
-    pub ours_us: f64,
-    /// Microseconds that 99 of 100 of ours do not exceed.
-    pub ours_p99_us: f64,
-    /// The median over rounds of ours by that; of rates where the floor is a stream.
+    /// What is measured: `µs` or `times`.
+    pub unit: String,
+    /// So much of what it is compared with: the median over rounds of their medians.
+    pub beside_median: f64,
+    /// So much of ours, in the same way.
+    pub ours_median: f64,
+    /// What 99 of 100 of ours do not exceed.
+    pub ours_p99: f64,
+    /// The median over rounds of ours by that, or, of rates, of that by ours.
     pub ratio: f64,
-    /// What the ratio may be at most, or at least where the floor is a stream.
+    /// More is better.
+    pub is_rate: bool,
+    /// What the ratio may be at most, or, of rates, must be at least.
     pub limit: Option<f64>,
     /// Whether it is.
     pub good: Option<bool>,
@@ -67,8 +71,8 @@ impl Report {
         })
     }
 
-    /// Rows of a table: name, floor, ours, p99, ratio, limit, verdict.
-    pub fn cells(&self) -> impl Iterator<Item = [String; 7]> {
+    /// Rows of a table: name, unit, ours, p99, what it is compared with, ratio, limit, verdict.
+    pub fn cells(&self) -> impl Iterator<Item = [String; 8]> {
         self.rows.iter().map(|row| {
             let verdict = match row.good {
                 _ if self.is_disturbed() => "?",
@@ -76,14 +80,16 @@ impl Report {
                 Some(false) => "MISSED",
                 None => "",
             };
-            let micros = |value: f64| format!("{value:.1}");
+            let value = |value: f64| if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") };
+            let bound = if row.is_rate { "≥" } else { "≤" };
             [
                 row.name.clone(),
-                format!("{} ({})", micros(row.beside_us), row.beside),
-                micros(row.ours_us),
-                micros(row.ours_p99_us),
+                row.unit.clone(),
+                value(row.ours_median),
+                value(row.ours_p99),
+                format!("{} ({})", value(row.beside_median), row.beside),
                 format!("{:.2}", row.ratio),
-                row.limit.map(|limit| format!("{limit:.2}")).unwrap_or_default(),
+                row.limit.map(|limit| format!("{bound} {limit:.2}")).unwrap_or_default(),
                 verdict.into(),
             ]
         })

@@ -10,7 +10,7 @@ use crate::floor::table::Table;
 use crate::report::{Report, Row};
 use crate::series::{Series, middle};
 use crate::steal::Ticks;
-use crate::workloads::{self, Beside, Mesh, Workload};
+use crate::workloads::{self, Beside, Mesh, Unit, Workload};
 
 /// Rounds that only warm up.
 const WARM_UP: usize = 2;
@@ -21,7 +21,7 @@ const FLOOR_EVERY: usize = 4;
 pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) -> bool) -> Result<Report> {
     let mut floor = Floor::start(STREAM_PAGES).context("the floor cannot be measured")?;
     let mut mesh = Mesh::start(sockets)?;
-    let all: Vec<Workload> = workloads::all().into_iter().filter(|workload| chosen(workload.name)).collect();
+    let all: Vec<Workload> = workloads::ALL.into_iter().filter(|workload| chosen(workload.name)).collect();
     let mut pairs: Vec<Pair> = all.iter().map(|_| Pair::default()).collect();
     let mut table = Table::new();
     let before = Ticks::now();
@@ -36,8 +36,9 @@ pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) 
             let beside = workloads::beside(&mut floor, &mut mesh, workload.beside, number)?;
             let ours = (workload.round)(&mut mesh, number + 1)
                 .with_context(|| format!("in round {round} of {}", workload.name))?;
+            let beside = if workload.beside == Beside::Itself { ours.beside } else { beside };
             if round >= WARM_UP {
-                pair.enter(beside, ours);
+                pair.enter(beside, ours.ours);
             }
         }
     }
@@ -62,8 +63,8 @@ impl Pair {
 
     fn row(self, workload: &Workload) -> Row {
         let ratio = middle(self.ratios);
-        // Of a stream the ratio is that of rates.
-        let is_rate = workload.beside == Beside::Stream;
+        let is_rate = matches!(workload.beside, Beside::Stream | Beside::Storm(_));
+        let scale = if workload.unit == Unit::Times { 1.0 } else { 1e3 };
         let ratio = if is_rate { 1.0 / ratio } else { ratio };
         Row {
             name: workload.name.into(),
@@ -72,12 +73,17 @@ impl Pair {
                 Beside::RemoteRead => "free_block.remote_fault",
                 Beside::RemoteUpgrade => "free_block.remote_upgrade",
                 Beside::Stream => "free_block.stream",
+                Beside::Storm(_) => "free_block.local_faults",
                 Beside::OwnRemoteRead => "remote-read",
+                Beside::Itself if workload.unit == Unit::Times => "values",
+                Beside::Itself => "own memory",
             }
             .into(),
-            beside_us: self.beside.micros(),
-            ours_us: self.ours.micros(),
-            ours_p99_us: self.ours.p99_micros(),
+            unit: if workload.unit == Unit::Times { "times" } else { "µs" }.into(),
+            is_rate,
+            beside_median: self.beside.middle() / scale,
+            ours_median: self.ours.middle() / scale,
+            ours_p99: self.ours.p99() / scale,
             ratio,
             limit: workload.limit,
             good: workload.limit.map(|limit| if is_rate { ratio >= limit } else { ratio <= limit }),

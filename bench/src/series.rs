@@ -17,16 +17,21 @@ impl Series {
         median
     }
 
-    /// Microseconds: the median over rounds of their medians.
+    /// The same of nanoseconds, in microseconds.
     pub(crate) fn micros(&self) -> f64 {
-        middle(self.medians.clone()) / 1e3
+        self.middle() / 1e3
     }
 
-    /// Microseconds that 99 of 100 accesses do not exceed.
-    pub(crate) fn p99_micros(&self) -> f64 {
+    /// The median over rounds of their medians.
+    pub(crate) fn middle(&self) -> f64 {
+        middle(self.medians.clone())
+    }
+
+    /// What 99 of 100 accesses do not exceed.
+    pub(crate) fn p99(&self) -> f64 {
         let mut all = self.all.clone();
         all.sort_unstable();
-        all.get(all.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0) as f64 / 1e3
+        all.get(all.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0) as f64
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use pagemesh_bench::{Options, REGIONS, Report};
+use pagemesh_bench::{Needed, Options, REGIONS, Report};
 use pagemesh_crds::NAMESPACE_DEFAULT;
 
 use crate::mesh::{DirArg, Mesh, node_name};
@@ -79,7 +79,7 @@ fn print(report: &Report) -> Result<ExitCode> {
     report.floor_cells().for_each(|cells| floor.row(cells));
     output::print(&floor.render())?;
     output::print("\n")?;
-    let mut table = Table::new(&["WORKLOAD", "BESIDE µs", "OURS µs", "P99 µs", "RATIO", "LIMIT", ""]);
+    let mut table = Table::new(&["WORKLOAD", "UNIT", "OURS", "P99", "BESIDE", "RATIO", "LIMIT", ""]);
     report.cells().for_each(|cells| table.row(cells));
     output::print(&table.render())?;
     output::print(&format!(
@@ -114,13 +114,12 @@ fn in_own_mesh(args: &Args) -> Result<ExitCode> {
 
 /// The regions that are measured in.
 fn declared() -> String {
-    let region = |(name, size, homes): &(&str, &str, &[u16])| {
-        let homes: Vec<String> =
-            homes.iter().map(|node| format!("{{agent: {}}}", node_name(*node))).collect();
+    let region = |needed: &Needed| {
+        let Needed { name, size, coherence, home } = needed;
+        let home = node_name(*home);
         format!(
             "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}, namespace: {NAMESPACE_DEFAULT}}}\n\
-             spec: {{size: {size}}}\nstatus: {{placement: {{epoch: 1, homes: [{}]}}}}\n",
-            homes.join(", ")
+             spec: {{size: {size}, coherence: {coherence}}}\nstatus: {{placement: {{epoch: 1, homes: [{{agent: {home}}}]}}}}\n"
         )
     };
     REGIONS.iter().map(region).collect()

@@ -14,8 +14,8 @@ use nix::unistd::ftruncate;
 use super::order::Order;
 use super::setup;
 use super::uffd::Uffd;
-use crate::PAGES;
 use crate::clock::now_nanos;
+use crate::{PAGES, STORM_PAGES};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
@@ -49,6 +49,11 @@ pub(crate) fn run(mut harness: UnixStream, pages: usize) -> io::Result<()> {
                 harness.write_all(&[0])?;
                 continue;
             }
+            Order::Storm(threads) => {
+                let nanos = storm(base, threads.max(1).into());
+                harness.write_all(&nanos.to_le_bytes())?;
+                continue;
+            }
             Order::Read => false,
             Order::Write => true,
         };
@@ -69,6 +74,24 @@ pub(crate) fn run(mut harness: UnixStream, pages: usize) -> io::Result<()> {
         harness.write_all(&bytes)?;
     }
     Ok(())
+}
+
+/// Touches pages by so many threads, and returns how many nanoseconds that took.
+fn storm(base: usize, threads: usize) -> u64 {
+    let each = STORM_PAGES.div_ceil(threads);
+    let start = now_nanos();
+    std::thread::scope(|scope| {
+        for first in (0..STORM_PAGES).step_by(each) {
+            scope.spawn(move || {
+                for page in first..STORM_PAGES.min(first + each) {
+                    // SAFETY: the word lies in the mapping, which stays; nobody writes to it.
+                    let seen = unsafe { ((base + page * PAGE) as *const u64).read_volatile() };
+                    assert_eq!(seen, page as u64, "page {page} holds the wrong data");
+                }
+            });
+        }
+    });
+    now_nanos() - start
 }
 
 fn pass(socket: &UnixStream, bytes: &[u8], descriptors: &[i32]) -> io::Result<()> {

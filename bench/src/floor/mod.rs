@@ -19,9 +19,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg};
 
-use crate::PAGES;
 use crate::clock::now_nanos;
 use crate::process::{Child, Role};
+use crate::{PAGES, STORM_PAGES};
 use app::PAGE;
 use order::{HEADER, Order, Request};
 use server::PAYLOAD_MAX;
@@ -118,6 +118,19 @@ impl Floor {
         })
     }
 
+    /// Nanoseconds for [`STORM_PAGES`] loads of pages that only have to be installed, by so many threads.
+    pub(crate) fn storm(&mut self, threads: u8) -> Result<u64> {
+        self.empty()?;
+        Order::Storm(threads).send(&self.app)?;
+        self.serve(STORM_PAGES, |floor, page, _| {
+            floor.buffer[HEADER..HEADER + 8].copy_from_slice(&(page as u64).to_le_bytes());
+            floor.uffd.copy_protected(floor.address(page), &floor.buffer[HEADER..HEADER + PAGE])
+        })?;
+        let mut nanos = [0; 8];
+        self.app.read_exact(&mut nanos).context("the floor's program has ended")?;
+        Ok(u64::from_le_bytes(nanos))
+    }
+
     /// Nanoseconds of each request with an answer of so many bytes.
     pub(crate) fn round_trips(&mut self, payload: usize, count: usize) -> Result<Vec<u64>> {
         let mut nanos = Vec::with_capacity(count);
@@ -170,7 +183,19 @@ impl Floor {
         answer: impl Fn(&mut Floor, usize, bool) -> io::Result<()>,
     ) -> Result<Vec<u64>> {
         order.send(&self.app)?;
-        for _ in 0..PAGES {
+        self.serve(PAGES, answer)?;
+        let mut bytes = vec![0; 8 * PAGES];
+        self.app.read_exact(&mut bytes).context("the floor's program has ended")?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    }
+
+    /// Answers so many faults.
+    fn serve(
+        &mut self,
+        faults: usize,
+        answer: impl Fn(&mut Floor, usize, bool) -> io::Result<()>,
+    ) -> Result<()> {
+        for _ in 0..faults {
             let fault = loop {
                 if let Some(fault) = self.uffd.next()? {
                     break fault;
@@ -179,9 +204,7 @@ impl Floor {
             let page = (fault.address - self.base) as usize / PAGE;
             answer(self, page, fault.protected)?;
         }
-        let mut bytes = vec![0; 8 * PAGES];
-        self.app.read_exact(&mut bytes).context("the floor's program has ended")?;
-        Ok(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+        Ok(())
     }
 }
 

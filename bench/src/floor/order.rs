@@ -16,6 +16,9 @@ pub(super) enum Order {
     Read,
     /// Store to each page.
     Write,
+    /// Load pages by so many threads at a time, each its part of [`STORM_PAGES`](crate::STORM_PAGES). Answers with one word: the
+    /// nanoseconds of all of it.
+    Storm(u8),
     /// Run there from now on.
     Bind(Cpu),
 }
@@ -25,6 +28,7 @@ impl Order {
         let bytes: [u8; ORDER] = match self {
             Order::Read => [1, 0],
             Order::Write => [2, 0],
+            Order::Storm(threads) => [4, threads],
             Order::Bind(cpu) => [3, cpu_to_byte(cpu)],
         };
         to.write_all(&bytes)
@@ -40,6 +44,7 @@ impl Order {
         match bytes {
             [1, _] => Ok(Some(Order::Read)),
             [2, _] => Ok(Some(Order::Write)),
+            [4, threads] => Ok(Some(Order::Storm(threads))),
             [3, cpu] => Ok(Some(Order::Bind(byte_to_cpu(cpu)))),
             _ => Err(io::Error::other("the harness orders what there is not")),
         }

@@ -31,6 +31,9 @@ pub(crate) struct Setup {
 const APART: Setup =
     Setup { name: "split_block", app: Cpu::Nth(0), agent: Cpu::Nth(1), server: Cpu::Nth(0), spins: false };
 
+/// The same, and nobody but the program sleeps.
+const SPINNING: Setup = Setup { name: "split_spin_ab", spins: true, ..APART };
+
 /// Nobody is bound and everybody sleeps: what a program that does nothing about it gets, once its processes have run for a while.
 pub(crate) const FREE: Setup =
     Setup { name: "free_block", app: Cpu::Any, agent: Cpu::Any, server: Cpu::Any, spins: false };
@@ -40,14 +43,14 @@ pub(crate) const ALL: [Setup; 4] = [
     FREE,
     Setup { name: "onecpu_block", app: Cpu::Nth(0), agent: Cpu::Nth(0), server: Cpu::Nth(0), spins: false },
     APART,
-    Setup { name: "split_spin_ab", spins: true, ..APART },
+    SPINNING,
 ];
 
 impl Setup {
-    /// What the processes do before they enter this one. Processes that nobody binds stay where they are most of the time: it
-    /// matters where they come from.
+    /// What the processes do before they enter this one. Processes that nobody binds stay where they are as long as the other
+    /// processor is awake, and move together when it has gone to sleep: it matters where they come from.
     pub(super) fn from(self) -> Option<Setup> {
-        (self.app == Cpu::Any).then_some(APART)
+        (self.app == Cpu::Any).then_some(SPINNING)
     }
 }
 

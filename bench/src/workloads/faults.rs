@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Beside, Mesh, Nanos, Of, Workload};
+use super::{Beside, Mesh, Of, Taken, Unit, Workload};
 use crate::PAGES;
 use crate::program::Order;
 
@@ -11,16 +11,8 @@ fn value(round: u64) -> u64 {
     (round + 1) << 32
 }
 
-/// All pages, shuffled: no stream is seen.
 fn pages() -> Vec<usize> {
-    let mut pages: Vec<usize> = (0..PAGES).collect();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for at in (1..PAGES).rev() {
-        // Knuth's generator for MMIX; any would do.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        pages.swap(at, (state >> 33) as usize % (at + 1));
-    }
-    pages
+    super::shuffled(PAGES)
 }
 
 fn store(round: u64) -> Order {
@@ -36,9 +28,10 @@ pub(super) const REMOTE_READ: Workload = Workload {
     what: "first load of a page that another node owns",
     beside: Beside::RemoteRead,
     limit: Some(1.15),
+    unit: Unit::Micros,
     round: |mesh, round| {
         mesh.ask(Of::Pair, 1, &store(round))?;
-        mesh.ask(Of::Pair, 0, &load(round))
+        mesh.ask(Of::Pair, 0, &load(round)).map(Taken::of)
     },
 };
 
@@ -47,9 +40,10 @@ pub(super) const REMOTE_WRITE: Workload = Workload {
     what: "first store to a page that another node owns",
     beside: Beside::RemoteRead,
     limit: Some(1.15),
+    unit: Unit::Micros,
     round: |mesh, round| {
         mesh.ask(Of::Pair, 1, &store(round))?;
-        mesh.ask(Of::Pair, 0, &store(round))
+        mesh.ask(Of::Pair, 0, &store(round)).map(Taken::of)
     },
 };
 
@@ -58,6 +52,7 @@ pub(super) const UPGRADE_OF_TWO: Workload = Workload {
     what: "store to a page that one other node has, too",
     beside: Beside::RemoteUpgrade,
     limit: Some(1.2),
+    unit: Unit::Micros,
     round: |mesh, round| upgrade(mesh, round, &[0]),
 };
 
@@ -66,16 +61,17 @@ pub(super) const UPGRADE_OF_THREE: Workload = Workload {
     what: "store to a page that two other nodes have, too",
     beside: Beside::RemoteUpgrade,
     limit: None,
+    unit: Unit::Micros,
     round: |mesh, round| upgrade(mesh, round, &[0, 2]),
 };
 
 /// All of `readers` have the pages, besides the home; node 0 then writes.
-fn upgrade(mesh: &mut Mesh, round: u64, readers: &[usize]) -> Result<Nanos> {
+fn upgrade(mesh: &mut Mesh, round: u64, readers: &[usize]) -> Result<Taken> {
     mesh.ask(Of::Pair, 1, &store(round))?;
     for reader in readers {
         mesh.ask(Of::Pair, *reader, &load(round))?;
     }
-    mesh.ask(Of::Pair, 0, &store(round))
+    mesh.ask(Of::Pair, 0, &store(round)).map(Taken::of)
 }
 
 pub(super) const THIRD_NODE_READ: Workload = Workload {
@@ -83,8 +79,23 @@ pub(super) const THIRD_NODE_READ: Workload = Workload {
     what: "first load of a page that is homed by one other node and owned by another",
     beside: Beside::OwnRemoteRead,
     limit: Some(1.5),
+    unit: Unit::Micros,
     round: |mesh, round| {
         mesh.ask(Of::Third, 1, &store(round))?;
-        mesh.ask(Of::Third, 0, &load(round))
+        mesh.ask(Of::Third, 0, &load(round)).map(Taken::of)
+    },
+};
+
+pub(super) const BUSY: Workload = Workload {
+    name: "busy-read",
+    what: "remote-read while programs keep all processors busy",
+    beside: Beside::OwnRemoteRead,
+    limit: Some(1.5),
+    unit: Unit::Micros,
+    round: |mesh, round| {
+        let spinners = mesh.spinners()?;
+        let taken = (REMOTE_READ.round)(mesh, round);
+        drop(spinners);
+        taken
     },
 };

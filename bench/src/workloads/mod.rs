@@ -1,7 +1,9 @@
 //! What programs do with shared memory, a round at a time.
 
+mod copies;
 mod faults;
 mod hand_over;
+mod local;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -11,26 +13,67 @@ use anyhow::Result;
 use crate::floor::Floor;
 use crate::floor::setup::FREE;
 use crate::floor::table::RUN;
-use crate::process::{Role, Talking};
+use crate::process::{Child, Role, Talking};
 use crate::program::{Done, Order};
 
-/// Regions that a mesh of three nodes must have, and which of the nodes home them.
-pub const REGIONS: [(&str, &str, &[u16]); 3] =
-    [("bench-pair", "4Mi", &[1]), ("bench-third", "4Mi", &[2]), ("bench-stream", "256Mi", &[1])];
+/// A region that workloads need.
+#[derive(Clone, Copy, Debug)]
+pub struct Needed {
+    /// Its name.
+    pub name: &'static str,
+    /// Its size, as an object says it.
+    pub size: &'static str,
+    /// Number of the node that homes it.
+    pub home: u16,
+    /// Its coherence.
+    pub coherence: &'static str,
+}
+
+/// Regions that a mesh of three nodes must have, in the order of [`Of`].
+pub const REGIONS: [Needed; 5] = [
+    Needed { name: "bench-pair", size: "4Mi", home: 1, coherence: "WriteInvalidate" },
+    Needed { name: "bench-third", size: "4Mi", home: 2, coherence: "WriteInvalidate" },
+    Needed { name: "bench-stream", size: "256Mi", home: 1, coherence: "WriteInvalidate" },
+    Needed { name: "bench-updated", size: "4Mi", home: 1, coherence: "WriteUpdate" },
+    Needed { name: "bench-huge", size: "1Ti", home: 1, coherence: "WriteInvalidate" },
+];
+
+/// All workloads.
+pub(crate) const ALL: [Workload; 22] = [
+    faults::REMOTE_READ,
+    faults::REMOTE_WRITE,
+    faults::UPGRADE_OF_TWO,
+    faults::UPGRADE_OF_THREE,
+    faults::THIRD_NODE_READ,
+    faults::BUSY,
+    hand_over::HAND_OVER,
+    hand_over::LOCK_OF_TWO_NODES,
+    hand_over::LOCK_OF_SIX_PROCESSES,
+    hand_over::FALSE_SHARING,
+    hand_over::NO_SHARING,
+    copies::UPDATED,
+    copies::INVALIDATED,
+    stream::SEQUENTIAL_READ,
+    stream::STRIDED_READ,
+    stream::SEQUENTIAL_WRITE,
+    stream::RANDOM_1,
+    stream::RANDOM_4,
+    stream::RANDOM_32,
+    local::LOCAL,
+    local::ATTACH,
+    local::ATTACH_HUGE,
+];
 
 /// Names of all workloads.
-pub const NAMES: [&str; 10] = [
-    "remote-read",
-    "remote-write",
-    "upgrade-1",
-    "upgrade-2",
-    "third-node-read",
-    "hand-over",
-    "lock",
-    "sequential-read",
-    "strided-read",
-    "sequential-write",
-];
+pub const NAMES: [&str; ALL.len()] = {
+    let mut names = [""; ALL.len()];
+    let mut at = 0;
+    while at < ALL.len() {
+        names[at] = ALL[at].name;
+        at += 1;
+    }
+    names
+};
 
 /// What a workload is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,44 +84,57 @@ pub(crate) enum Beside {
     RemoteUpgrade,
     /// The floor's stream of pages, by bytes in time: more is better.
     Stream,
+    /// The floor's loads of pages by so many threads, by their number in time: more is better.
+    Storm(u8),
     /// Our own load of a page that another node owns.
     OwnRemoteRead,
+    /// What the workload itself has measured.
+    Itself,
 }
 
-/// What a round has measured: nanoseconds of each access.
-pub(crate) type Nanos = Vec<u64>;
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Time.
+    Micros,
+    /// A count of something.
+    Times,
+}
+
+/// What a round has measured: nanoseconds, or counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) ours: Vec<u64>,
+    /// With [`Beside::Itself`].
+    pub(crate) beside: Vec<u64>,
+}
+
+impl Taken {
+    fn of(ours: Vec<u64>) -> Taken {
+        Taken { ours, beside: Vec::new() }
+    }
+}
 
 /// A workload.
+#[derive(Clone, Copy)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
     pub(crate) beside: Beside,
     /// Times what it is beside that it may take, or part of its rate that it must reach.
     pub(crate) limit: Option<f64>,
-    pub(crate) round: fn(&mut Mesh, u64) -> Result<Nanos>,
+    pub(crate) unit: Unit,
+    pub(crate) round: fn(&mut Mesh, u64) -> Result<Taken>,
 }
 
-/// All of them, in the order of [`NAMES`].
-pub(crate) fn all() -> [Workload; NAMES.len()] {
-    [
-        faults::REMOTE_READ,
-        faults::REMOTE_WRITE,
-        faults::UPGRADE_OF_TWO,
-        faults::UPGRADE_OF_THREE,
-        faults::THIRD_NODE_READ,
-        hand_over::HAND_OVER,
-        hand_over::LOCK,
-        stream::SEQUENTIAL_READ,
-        stream::STRIDED_READ,
-        stream::SEQUENTIAL_WRITE,
-    ]
-}
-
-/// Programs on three nodes.
+/// Programs on three nodes, two of each region on each.
 pub(crate) struct Mesh {
-    /// By region and node.
-    programs: Vec<Vec<Talking>>,
+    /// By region, node and number.
+    programs: Vec<Vec<Vec<Talking>>>,
 }
+
+/// Programs of each region on each node.
+const PROGRAMS: usize = 2;
 
 /// A region of [`REGIONS`].
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +145,8 @@ pub(crate) enum Of {
     Third = 1,
     /// Large, and homed by node 1.
     Stream = 2,
+    /// Under `WriteUpdate`, and homed by node 1.
+    Updated = 3,
 }
 
 impl Mesh {
@@ -96,34 +154,56 @@ impl Mesh {
         let program = |socket: &Path, region: &str| {
             Talking::start(Role::Program { socket: socket.to_owned(), region: region.to_owned() })
         };
-        let of_region =
-            |(name, ..): &(&str, &str, &[u16])| sockets.iter().map(|socket| program(socket, name)).collect();
-        Ok(Mesh { programs: REGIONS.iter().map(of_region).collect::<Result<_>>()? })
-    }
-
-    fn at(&mut self, region: Of, node: usize) -> &mut Talking {
-        &mut self.programs[region as usize][node]
+        let on_node = |socket: &PathBuf, name: &str| (0..PROGRAMS).map(|_| program(socket, name)).collect();
+        let of_region = |needed: &Needed| sockets.iter().map(|socket| on_node(socket, needed.name)).collect();
+        // Nobody has the huge one but who attaches to it on purpose.
+        let regions = REGIONS.iter().take(Of::Updated as usize + 1);
+        Ok(Mesh { programs: regions.map(of_region).collect::<Result<_>>()? })
     }
 
     /// Has the program of a node do something, to its end.
-    pub(crate) fn ask(&mut self, region: Of, node: usize, order: &Order) -> Result<Nanos> {
-        self.tell(region, node, order)?;
-        self.answer(region, node)
+    pub(crate) fn ask(&mut self, region: Of, node: usize, order: &Order) -> Result<Vec<u64>> {
+        let program = &mut self.programs[region as usize][node][0];
+        program.tell(order)?;
+        program.answer::<Done>().map(|done| done.nanos)
     }
 
-    /// The same, and does not wait for it.
-    pub(crate) fn tell(&mut self, region: Of, node: usize, order: &Order) -> Result<()> {
-        self.at(region, node).tell(order)
+    /// Has programs of several nodes do something at a time. A node that is named again is another program of that node.
+    pub(crate) fn all(&mut self, region: Of, orders: &[(usize, Order)]) -> Result<Vec<Vec<u64>>> {
+        Ok(self.all_done(region, orders)?.into_iter().map(|done| done.nanos).collect())
     }
 
-    /// Awaits what [`Mesh::tell`] has begun.
-    pub(crate) fn answer(&mut self, region: Of, node: usize) -> Result<Nanos> {
-        self.at(region, node).answer::<Done>().map(|done| done.nanos)
+    /// The same, with all that they answer.
+    pub(crate) fn all_done(&mut self, region: Of, orders: &[(usize, Order)]) -> Result<Vec<Done>> {
+        let programs = &mut self.programs[region as usize];
+        let number = |at: usize| orders[..at].iter().filter(|(node, _)| *node == orders[at].0).count();
+        for (at, (node, order)) in orders.iter().enumerate() {
+            programs[*node][number(at)].tell(order)?;
+        }
+        orders.iter().enumerate().map(|(at, (node, _))| programs[*node][number(at)].answer()).collect()
+    }
+
+    /// Programs that keep all processors busy, until they are dropped.
+    pub(crate) fn spinners(&self) -> Result<Vec<Child>> {
+        let count = std::thread::available_parallelism()?.get();
+        (0..count).map(|_| Child::start(Role::Spinner).map(|(child, _)| child)).collect()
     }
 }
 
+/// All numbers below `count`, in an order in which no stream is seen; always the same.
+pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..count).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for at in (1..count).rev() {
+        // Knuth's generator for MMIX; any would do.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        numbers.swap(at, (state >> 33) as usize % (at + 1));
+    }
+    numbers
+}
+
 /// A round of what a workload is compared with.
-pub(crate) fn beside(floor: &mut Floor, mesh: &mut Mesh, beside: Beside, round: u64) -> Result<Nanos> {
+pub(crate) fn beside(floor: &mut Floor, mesh: &mut Mesh, beside: Beside, round: u64) -> Result<Vec<u64>> {
     match beside {
         Beside::RemoteRead => {
             floor.enter(FREE)?;
@@ -138,6 +218,11 @@ pub(crate) fn beside(floor: &mut Floor, mesh: &mut Mesh, beside: Beside, round: 
             floor.enter(FREE)?;
             floor.stream(RUN).map(|nanos| vec![nanos])
         }
-        Beside::OwnRemoteRead => (faults::REMOTE_READ.round)(mesh, round),
+        Beside::Storm(threads) => {
+            floor.enter(FREE)?;
+            floor.storm(threads).map(|nanos| vec![nanos])
+        }
+        Beside::OwnRemoteRead => (faults::REMOTE_READ.round)(mesh, round).map(|taken| taken.ours),
+        Beside::Itself => Ok(Vec::new()),
     }
 }

@@ -146,7 +146,8 @@ fn adopt_one(
     for ((shard, uffd), counts) in shards.iter().zip(&*uffds).zip(&*counts) {
         let (uffd, counts) = (Arc::clone(uffd), Arc::clone(counts));
         let (region, read_only) = (admission.region, kept.read_only);
-        shard.send(Command::Bind { attachment: id, region, uffd, read_only, counts });
+        let process = kept.process.pid;
+        shard.send(Command::Bind { attachment: id, region, uffd, process, read_only, counts });
         if kept.revoked.is_some() {
             shard.send(Command::Revoke { attachment: id });
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pagemesh_protocol::{Access, PageId, RegionId};
 
 use super::ahead::{Run, Streams, Window};
+use super::near::Threads;
 use super::ranges::Ranges;
 use super::waits::Wait;
 use super::{AttachmentId, Counts, Range};
@@ -22,6 +23,7 @@ const PROTECT_TRIES: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) uffd: Arc<Uffd>,
+    pub(super) process: u32,
     pub(super) read_only: bool,
     pub(super) counts: Arc<Counts>,
 }
@@ -40,6 +42,7 @@ pub(super) struct Attachment {
     counts: Arc<Counts>,
     /// Where it goes next.
     streams: Streams,
+    threads: Threads,
     /// It has ended, but its process lives on with what it has mapped: nothing is served any more, and what it may
     /// write still has to be taken from it.
     orphan: bool,
@@ -102,12 +105,23 @@ impl Programs {
 
     pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, bound: Bound) {
         self.bury();
-        let Bound { uffd, read_only, counts } = bound;
+        let Bound { uffd, process, read_only, counts } = bound;
+        let threads = Threads::of(process);
         let ranges = Ranges::new(page_size);
         let streams = Streams::new(self.ahead_bytes / u64::from(page_size));
         let (revoked, orphan) = (false, false);
-        let attachment =
-            Attachment { region, uffd, page_size, ranges, read_only, revoked, counts, streams, orphan };
+        let attachment = Attachment {
+            region,
+            uffd,
+            page_size,
+            ranges,
+            read_only,
+            revoked,
+            counts,
+            streams,
+            threads,
+            orphan,
+        };
         self.by_id.insert(id, attachment);
     }
 
@@ -125,6 +139,11 @@ impl Programs {
         let mapped = |page: &u64| attachment.ranges.addresses(*page).next().is_some();
         window.count = window.pages().take_while(mapped).count() as u64;
         (window.count > 0).then_some(window)
+    }
+
+    /// The processor on which a thread of a program ran last.
+    pub(super) fn processor(&mut self, id: AttachmentId, thread: u32) -> Option<usize> {
+        self.by_id.get_mut(&id)?.threads.processor(thread)
     }
 
     /// Maps pages that have come together, where they are not mapped yet.

@@ -13,7 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::engine::Engine;
 use super::links::{Lost, Receiver};
 use super::poller::{Poller, Ready, Token};
-use super::{AttachmentId, Command, Event, Setup, precedence};
+use super::precedence::Precedence;
+use super::{AttachmentId, Command, Event, Setup, monotonic_nanos};
 use crate::journal::Recovered;
 use crate::metrics::Metrics;
 use crate::peer::Received;
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     /// The life of each peer that connected last, and the number of its last connection.
     pub(super) numbers: BTreeMap<AgentId, (Incarnation, u64)>,
     pub(super) stopping: bool,
+    precedence: Precedence,
     commands: mpsc::Receiver<Command>,
     bell: Arc<EventFd>,
     events: UnboundedSender<Event>,
@@ -48,17 +50,30 @@ impl Worker {
         poller.add(&*bell, Token::Commands)?;
         // A turn is 50 us; the kernel would by default wait as long again before it wakes us.
         set_timerslack(1)?;
-        if let Err(error) = precedence::take() {
+        let (precedence, taken) = Precedence::take(monotonic_nanos());
+        if let Err(error) = taken {
             tracing::warn!(
                 shard = index,
                 %error,
-                "faults may wait for other programs' slices of time: give the agent CAP_SYS_NICE"
+                "where programs keep processors busy, faults will wait for them: give the agent CAP_SYS_NICE"
             );
         }
         let metrics = setup.metrics.clone();
         let engine = Engine::new(index, setup, recovered)?;
         let (receivers, numbers, stopping) = (BTreeMap::new(), BTreeMap::new(), false);
-        Ok(Worker { index, engine, poller, receivers, numbers, stopping, commands, bell, events, metrics })
+        Ok(Worker {
+            index,
+            engine,
+            poller,
+            receivers,
+            numbers,
+            stopping,
+            precedence,
+            commands,
+            bell,
+            events,
+            metrics,
+        })
     }
 
     pub(super) fn run(mut self) {
@@ -85,6 +100,7 @@ impl Worker {
         self.engine.retry_busy();
         self.engine.revoke_some();
         self.settle();
+        self.precedence.round(monotonic_nanos);
     }
 
     fn patience(&self) -> Option<Duration> {
