@@ -90,7 +90,7 @@ mod tests {
         let report = |peers: &[u16], regions| Report {
             peers: peers.iter().map(|peer| AgentId(*peer)).collect(),
             regions,
-            in_flight: 0,
+            ..Report::default()
         };
         let survey = sum(&[
             report(&[1, 2], vec![region(7, 3, 1, 5, true), region(8, 1, 0, 1, true)]),

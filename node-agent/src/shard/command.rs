@@ -176,6 +176,9 @@ pub struct Report {
     pub peers: Vec<AgentId>,
     /// Transactions and requests under way.
     pub in_flight: usize,
+    /// Allocations of the shard's thread before this.
+    #[cfg(test)]
+    pub allocations: u64,
 }
 
 /// Pages of one region in one shard of this node.

@@ -304,6 +304,8 @@ impl Engine {
     }
 
     pub(super) fn report(&self) -> Report {
+        #[cfg(test)]
+        let allocations = super::tests::allocations::of_this_thread();
         let region_report = |region| {
             let (shared, exclusive) = self.node.pages_by_state(region);
             let (epoch, settled) = (self.node.epoch(region).unwrap_or(0), self.node.settled(region));
@@ -314,6 +316,8 @@ impl Engine {
             regions: self.executor.regions.ids().map(region_report).collect(),
             peers: self.executor.senders.peers().collect(),
             in_flight: in_flight.requests + in_flight.transactions,
+            #[cfg(test)]
+            allocations,
         }
     }
 }

@@ -90,7 +90,7 @@ fn next(class: Option<Class>, percent: u64) -> Option<Class> {
     match class? {
         Class::RealTime if percent >= BUSY => Some(Class::Ordinary),
         Class::Ordinary if percent <= CALM => Some(Class::RealTime),
-        same => Some(same),
+        same @ (Class::RealTime | Class::Ordinary) => Some(same),
     }
 }
 

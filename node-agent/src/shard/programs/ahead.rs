@@ -1,0 +1,57 @@
+//! What programs will touch next, and where they are.
+
+use pagemesh_protocol::Access;
+
+use super::Programs;
+use crate::shard::AttachmentId;
+use crate::shard::ahead::{Run, Window};
+use crate::uffd::OpError;
+
+impl Programs {
+    /// A program has touched a page. Returns what to ask for ahead.
+    pub(in crate::shard) fn look_ahead(
+        &mut self,
+        id: AttachmentId,
+        page: u64,
+        write: bool,
+    ) -> Option<Window> {
+        let attachment = self.by_id.get_mut(&id)?;
+        let window = attachment.streams.fault(page, write);
+        self.metrics.ahead(attachment.streams.outcome());
+        let mut window = window?;
+        // As far as it has mapped the region, and this shard serves it.
+        let mapped = |page: &u64| attachment.ranges.addresses(*page).next().is_some();
+        window.count = window.pages().take_while(mapped).count() as u64;
+        (window.count > 0).then_some(window)
+    }
+
+    /// The processor on which a thread of a program ran last.
+    pub(in crate::shard) fn processor(&mut self, id: AttachmentId, thread: u32) -> Option<usize> {
+        self.by_id.get_mut(&id)?.threads.processor(thread)
+    }
+
+    /// Maps pages that have come together, where they are not mapped yet.
+    pub(in crate::shard) fn map_run(&mut self, run: &Run) {
+        let Some(attachment) = self.by_id.get(&run.attachment) else { return };
+        if attachment.orphan || attachment.revoked {
+            return;
+        }
+        let protected = run.access == Access::Read && !attachment.read_only;
+        let mut failed = None;
+        for (base, len) in attachment.ranges.spans(run.first, run.count) {
+            let mut mapped = attachment.uffd.continue_(base, len, protected);
+            if mapped == Err(OpError::Exists) && run.access == Access::Write && !attachment.read_only {
+                mapped = attachment.uffd.write_protect(base, len, false);
+            }
+            match mapped {
+                // Whoever needs it will fault.
+                Ok(()) | Err(OpError::Exists | OpError::Unmapped | OpError::Busy | OpError::NoPage) => {}
+                Err(error @ (OpError::Gone | OpError::Other(_))) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            self.metrics.uffd_failure("map_run", error.name());
+            self.end(run.attachment, format!("cannot map its memory: {error}"));
+        }
+    }
+}
