@@ -7,7 +7,8 @@
 //! own read-ahead, `mm/readahead.c`). So in the steady state a window costs one fault.
 //!
 //! A window is as long as the stream was so far, so that what was asked for and is never reached, the waste, is at most twice what was
-//! touched. A stream that ends with much waste makes the attachment's windows shorter, and a long one makes them longer.
+//! touched. A stream that ends with much waste makes the attachment's windows shorter, and lets later streams be longer before
+//! anything is asked for; a long one undoes that. So a program that reads many short rows pays for the first of them only.
 
 use pagemesh_protocol::Access;
 
@@ -15,6 +16,9 @@ use pagemesh_protocol::Access;
 const STREAMS: usize = 8;
 /// The smallest window.
 const WINDOW_MIN: u64 = 2;
+/// Steps of a stream before anything is asked for, at least and at most.
+const NEEDED_MIN: u64 = 2;
+const NEEDED_MAX: u64 = 64;
 /// Windows' worth of use in one stream that makes windows longer.
 const LONG: u64 = 8;
 /// The longest step that begins a stream: a row of a matrix of doubles with 64 Ki columns, at 4 KiB pages.
@@ -60,6 +64,8 @@ pub(in crate::shard) struct Streams {
     /// Pages that a window may have at most, by what the last ones were good for; and ever.
     limit: u64,
     limit_max: u64,
+    /// Steps of a stream before anything is asked for.
+    needed: u64,
     outcome: Outcome,
 }
 
@@ -83,6 +89,13 @@ struct Stream {
     used: u64,
 }
 
+impl Stream {
+    /// Pages from its last to the farthest that it has touched or asked for.
+    fn reach(&self) -> u64 {
+        self.gone.max(self.asked).saturating_mul(self.step.unsigned_abs())
+    }
+}
+
 impl Streams {
     /// With windows of at most `limit` pages; 0 asks for nothing ever.
     pub(in crate::shard) fn new(limit: u64) -> Streams {
@@ -91,6 +104,7 @@ impl Streams {
             now: 0,
             limit: limit.min(WINDOW_MIN.max(limit / 4)),
             limit_max: limit,
+            needed: NEEDED_MIN,
             outcome: Outcome::default(),
         }
     }
@@ -115,6 +129,11 @@ impl Streams {
         };
         if let Some(at) = self.streams.iter().position(goes_on) {
             return self.go_on(at, page, write);
+        }
+        // Who begins anew where a stream has been has left it.
+        let left = |stream: &Stream| stream.asked > 0 && stream.last.abs_diff(page) <= stream.reach();
+        if let Some(at) = self.streams.iter().position(left) {
+            self.end(at);
         }
         // The second fault of a stream says how far its steps are.
         let near =
@@ -144,7 +163,7 @@ impl Streams {
         stream.gone += gone;
         self.outcome.used += reached;
         (stream.asked, stream.mark) = (stream.asked - reached, stream.mark.saturating_sub(gone));
-        if !at_mark {
+        if !at_mark || stream.gone < self.needed {
             return None;
         }
         let count = stream.gone.min(limit).max(WINDOW_MIN.min(limit));
@@ -156,6 +175,7 @@ impl Streams {
         stream.asked += count;
         if count == limit && stream.used >= LONG * limit {
             self.limit = (limit * 2).min(self.limit_max);
+            self.needed = (self.needed / 2).max(NEEDED_MIN);
         }
         Some(window)
     }
@@ -171,6 +191,7 @@ impl Streams {
         self.outcome.wasted += asked;
         // Half as much as was good for something is too much.
         if 2 * asked > used {
+            self.needed = (self.needed * 2).min(NEEDED_MAX);
             self.limit = (self.limit / 2).max(WINDOW_MIN.min(self.limit_max));
         }
     }
