@@ -133,6 +133,10 @@ impl App for Index {
         // Each process fills a part of the table, not the keys that happen to be its share: two that fill one page would
         // take it from each other for each key.
         let own = rank.share(table.slots(), PAGE_SLOTS);
+        let words = SLOT_WORDS * own.start..SLOT_WORDS * own.end;
+        // SAFETY: this part is this process' until all have come to the barrier.
+        unsafe { table.0.write(words) }.fill(0);
+        rank.barrier.wait();
         for key in (0..self.problem.size).map(key).filter(|key| own.contains(&table.first_slot(*key))) {
             table.add(key, first_value(key));
         }

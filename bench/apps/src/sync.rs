@@ -37,8 +37,11 @@ impl Barrier {
         plan.place(2 * PAGE_WORDS)
     }
 
+    /// The barrier as those who used the memory before have left it. It stays so until this process has come as well.
     pub(crate) fn new(memory: &Memory, place: Place<u64>, processes: usize) -> Barrier {
-        Barrier { words: memory.at(place), processes: processes as u64, sense: Cell::new(0) }
+        let words = memory.at(place);
+        let sense = Cell::new(words.word(PAGE_WORDS).load(Ordering::Acquire));
+        Barrier { words, processes: processes as u64, sense }
     }
 
     /// Waits for all.

@@ -225,6 +225,7 @@ impl App for Tsp {
             // SAFETY: this process alone writes them, and nobody reads before all are prepared.
             let to = unsafe { memory.write(country * size * size..(country + 1) * size * size) };
             to.copy_from_slice(&distances(size, country));
+            trips.word(country * TRIP_PAGES * PAGE_WORDS).store(0, Ordering::Relaxed);
             Shortest::of(trips, size, country).length.store(u64::MAX, Ordering::Relaxed);
         }
     }

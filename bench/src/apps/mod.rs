@@ -16,7 +16,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::steal::Ticks;
 use plain::Memory;
 use ranks::{Ran, Ranks};
-pub use report::{AppReport, AppsReport, Run, Traffic};
+use report::Round;
+pub use report::{AppReport, AppsReport, PerIteration, Run, Traffic};
 
 /// Nodes that share a region; as many processes share the work, one on each.
 const NODES: [u16; 2] = [2, 3];
@@ -175,20 +176,26 @@ pub trait MeasuredMesh {
     fn traffic(&self) -> Result<Traffic>;
 }
 
-/// Runs these programs, each on one node and on several of a mesh that has their [`regions`].
+/// Runs these programs so often, each on one node and on several of a mesh that has their [`regions`].
 ///
 /// # Errors
 /// A program does not run to its end, or two runs of one have different results.
-pub fn run(program: &Path, choices: &[Choice], mesh: &dyn MeasuredMesh) -> Result<AppsReport> {
+pub fn run(program: &Path, choices: &[Choice], rounds: usize, mesh: &dyn MeasuredMesh) -> Result<AppsReport> {
     let before = Ticks::now();
     let measured = choices.iter().enumerate().map(|(index, choice)| {
-        measure(program, index, choice, mesh).with_context(|| format!("in `{choice}`"))
+        measure(program, index, choice, rounds, mesh).with_context(|| format!("in `{choice}`"))
     });
     let apps = measured.collect::<Result<_>>()?;
-    Ok(AppsReport { apps, steal_percent: Ticks::now().percent_since(before) })
+    Ok(AppsReport { apps, rounds, steal_percent: Ticks::now().percent_since(before) })
 }
 
-fn measure(program: &Path, index: usize, choice: &Choice, mesh: &dyn MeasuredMesh) -> Result<AppReport> {
+fn measure(
+    program: &Path,
+    index: usize,
+    choice: &Choice,
+    rounds: usize,
+    mesh: &dyn MeasuredMesh,
+) -> Result<AppReport> {
     let mut alone = choice.command(Command::new(program));
     alone.arg("alone");
     let mut alone = Ranks::start(vec![alone])?;
@@ -199,22 +206,23 @@ fn measure(program: &Path, index: usize, choice: &Choice, mesh: &dyn MeasuredMes
     let mut runs = Vec::new();
     for nodes in NODES {
         let memory = Memory::make(choice.bytes(program, nodes)?)?;
-        let start = |_| {
+        let region = format!("/{}", region_name(index, choice, nodes));
+        let not_attached = |_| {
             let mut command = Command::new(program);
-            // A program that is not attached must not be, even if this one is.
+            // Even if this one is.
             command.env_remove("PAGEMESH_SOCKET");
             Ok(command)
         };
-        let (plain, _) = run_on(choice, nodes, memory.name(), &start, &|| Ok(Traffic::default()))?;
-        verify(&plain, &expected, &format!("{nodes} processes on one node"))?;
-
-        let name = format!("/{}", region_name(index, choice, nodes));
-        let start = |node| mesh.attached(node, program);
-        let (ours, traffic) = run_on(choice, nodes, &name, &start, &|| mesh.traffic())?;
-        verify(&ours, &expected, &format!("{nodes} nodes"))?;
-
-        runs.push(Run::new(1, nodes, plain.seconds, None, choice.iterations));
-        runs.push(Run::new(nodes, nodes, ours.seconds, Some(traffic), choice.iterations));
+        let attached = |node| mesh.attached(node, program);
+        let mut measured = Vec::new();
+        for _ in 0..rounds {
+            let (plain, _) = run_on(choice, nodes, memory.name(), &not_attached, &|| Ok(Traffic::default()))?;
+            verify(&plain, &expected, &format!("{nodes} processes on one node"))?;
+            let (ours, traffic) = run_on(choice, nodes, &region, &attached, &|| mesh.traffic())?;
+            verify(&ours, &expected, &format!("{nodes} nodes"))?;
+            measured.push(Round { plain_seconds: plain.seconds, seconds: ours.seconds, traffic });
+        }
+        runs.extend(report::runs(nodes, choice.iterations, &measured));
     }
     Ok(AppReport {
         name: choice.app.name.into(),

@@ -2,12 +2,16 @@
 
 use serde::Serialize;
 
+use crate::series::middle;
+
 /// What the programs have cost.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppsReport {
     /// The programs.
     pub apps: Vec<AppReport>,
+    /// How often each was run.
+    pub rounds: usize,
     /// Percent of the processors' time that the machine's owner gave to others.
     pub steal_percent: f64,
 }
@@ -32,7 +36,7 @@ pub struct AppReport {
     pub runs: Vec<Run>,
 }
 
-/// A run of a program.
+/// A program on so many nodes: medians over all rounds.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
@@ -42,16 +46,14 @@ pub struct Run {
     pub processes: u16,
     /// How long the slowest process took.
     pub seconds: f64,
+    /// That by the time of as many processes on one node in the same round.
+    pub ratio: Option<f64>,
     /// What all agents did meanwhile, if there were any.
-    #[serde(flatten)]
-    pub traffic: Option<Traffic>,
-    /// The same by iteration.
     pub per_iteration: Option<PerIteration>,
 }
 
 /// What agents have counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Messages between agents.
     pub messages: u64,
@@ -82,32 +84,49 @@ impl Traffic {
     }
 }
 
-impl Run {
-    pub(super) fn new(
-        nodes: u16,
-        processes: u16,
-        seconds: f64,
-        traffic: Option<Traffic>,
-        iterations: u64,
-    ) -> Run {
-        let per_iteration = traffic.map(|traffic| {
-            let [messages, bytes, faults] = [traffic.messages, traffic.bytes, traffic.faults]
-                .map(|count| count as f64 / iterations as f64);
-            PerIteration { messages, bytes, faults }
-        });
-        Run { nodes, processes, seconds, traffic, per_iteration }
-    }
+/// A program once on one node and once on several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    pub(super) plain_seconds: f64,
+    pub(super) seconds: f64,
+    pub(super) traffic: Traffic,
+}
+
+/// What is reported of these rounds: of one node, and of so many.
+pub(super) fn runs(nodes: u16, iterations: u64, rounds: &[Round]) -> [Run; 2] {
+    let median = |of: &dyn Fn(&Round) -> f64| middle(rounds.iter().map(of).collect());
+    let by_iteration = |of: fn(Traffic) -> u64| median(&|round| of(round.traffic) as f64 / iterations as f64);
+    let per_iteration = PerIteration {
+        messages: by_iteration(|all| all.messages),
+        bytes: by_iteration(|all| all.bytes),
+        faults: by_iteration(|all| all.faults),
+    };
+    let run = |nodes_of, seconds| Run {
+        nodes: nodes_of,
+        processes: nodes,
+        seconds,
+        ratio: None,
+        per_iteration: None,
+    };
+    [
+        run(1, median(&|round| round.plain_seconds)),
+        Run {
+            ratio: Some(median(&|round| round.seconds / round.plain_seconds.max(1e-9))),
+            per_iteration: Some(per_iteration),
+            ..run(nodes, median(&|round| round.seconds))
+        },
+    ]
 }
 
 impl AppsReport {
-    /// Rows of a table: program, iterations, nodes, processes, seconds, and by iteration messages, bytes and faults.
-    pub fn cells(&self) -> impl Iterator<Item = [String; 8]> {
+    /// Rows of a table: program, iterations, nodes, processes, seconds, ratio, and by iteration messages, bytes and faults.
+    pub fn cells(&self) -> impl Iterator<Item = [String; 9]> {
         self.apps.iter().flat_map(|app| app.runs.iter().map(|run| app.cells(run)))
     }
 }
 
 impl AppReport {
-    fn cells(&self, run: &Run) -> [String; 8] {
+    fn cells(&self, run: &Run) -> [String; 9] {
         let by_iteration = |of: fn(&PerIteration) -> f64| {
             run.per_iteration.as_ref().map_or("-".into(), |all| rounded(of(all)))
         };
@@ -117,6 +136,7 @@ impl AppReport {
             run.nodes.to_string(),
             run.processes.to_string(),
             format!("{:.3}", run.seconds),
+            run.ratio.map_or("-".into(), rounded),
             by_iteration(|all| all.messages),
             by_iteration(|all| all.bytes),
             by_iteration(|all| all.faults),
@@ -142,8 +162,12 @@ mod tests {
 
     #[test]
     fn rows() {
-        let traffic = Traffic { messages: 110, bytes: 4_096_000, faults: 5 };
-        let traffic = traffic.since(Traffic { messages: 10, bytes: 0, faults: 2 });
+        let before = Traffic { messages: 10, bytes: 0, faults: 2 };
+        let round = |seconds: f64, messages: u64| Round {
+            plain_seconds: 0.5,
+            seconds,
+            traffic: Traffic { messages, bytes: 4_096_000, faults: 5 }.since(before),
+        };
         let app = AppReport {
             name: "sort".into(),
             what: "bucket sort".into(),
@@ -151,15 +175,14 @@ mod tests {
             iterations: 10,
             iterations_are: "sorts".into(),
             result: "7".into(),
-            runs: vec![Run::new(1, 2, 0.5, None, 10), Run::new(2, 2, 1.25, Some(traffic), 10)],
+            runs: runs(2, 10, &[round(1.25, 110), round(9.0, 10), round(1.0, 900)]).into(),
         };
-        let report = AppsReport { apps: vec![app], steal_percent: 0.0 };
+        let report = AppsReport { apps: vec![app], rounds: 3, steal_percent: 0.0 };
         let rows: Vec<_> = report.cells().collect();
-        assert_eq!(rows[0], ["sort 100", "10 sorts", "1", "2", "0.500", "-", "-", "-"]);
-        assert_eq!(rows[1], ["sort 100", "10 sorts", "2", "2", "1.250", "10.0", "409600", "0.30"]);
+        assert_eq!(rows[0], ["sort 100", "10 sorts", "1", "2", "0.500", "-", "-", "-", "-"]);
+        assert_eq!(rows[1], ["sort 100", "10 sorts", "2", "2", "1.250", "2.50", "10.0", "409600", "0.30"]);
         let json = serde_json::to_value(&report).expect("JSON");
-        assert_eq!(json["apps"][0]["runs"][1]["bytes"], 4_096_000);
-        assert_eq!(json["apps"][0]["runs"][1]["perIteration"]["messages"], 10.0);
+        assert_eq!(json["apps"][0]["runs"][1]["perIteration"]["bytes"], 409_600.0);
         assert_eq!(json["apps"][0]["runs"][0]["perIteration"], serde_json::Value::Null);
     }
 }

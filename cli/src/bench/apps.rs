@@ -18,7 +18,8 @@ use crate::{binaries, run};
 ///
 /// The programs are written for processes that share memory on one machine, and know nothing of pagemesh. Each runs with two and
 /// with three processes, on one node without pagemesh and then one on each node of a mesh that is started for it. All results must
-/// be the same, and that of one process that shares nothing. MESSAGES, BYTES and FAULTS are by iteration.
+/// be the same, and that of one process that shares nothing. RATIO is the time on several nodes by that on one. MESSAGES, BYTES and
+/// FAULTS are by iteration: of all agents together, while the programs run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Programs:
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Programs [default: all of them].
     #[arg(value_name = "APP[=SIZE[,ITERATIONS]]")]
     apps: Vec<Choice>,
+    /// Rounds of each; medians are shown.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
     /// Write the result to a file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -57,7 +61,7 @@ pub(super) fn apps(args: &Args) -> Result<ExitCode> {
             mesh.nodes
         );
     }
-    let report = apps::run(&program, &choices, &Measured(mesh))?;
+    let report = apps::run(&program, &choices, usize::from(args.rounds), &Measured(mesh))?;
     if let Some(file) = &args.json {
         fs::write(file, output::json(&report)?)
             .with_context(|| format!("{} cannot be written", file.display()))?;
@@ -72,7 +76,7 @@ fn in_own_mesh(args: &Args, program: &Path, choices: &[Choice]) -> Result<ExitCo
         .iter()
         .map(|region| declaration(&region.name, &region.bytes.to_string(), &region.homes))
         .collect();
-    let mut arguments: Vec<OsString> = vec!["apps".into()];
+    let mut arguments: Vec<OsString> = vec!["apps".into(), "--rounds".into(), args.rounds.to_string().into()];
     arguments.extend(choices.iter().map(|choice| choice.to_string().into()));
     if let Some(json) = &args.json {
         arguments.extend(["--json".into(), json.into()]);
@@ -81,12 +85,23 @@ fn in_own_mesh(args: &Args, program: &Path, choices: &[Choice]) -> Result<ExitCo
 }
 
 fn print(report: &AppsReport) -> Result<ExitCode> {
-    let mut table =
-        Table::new(&["APP", "ITERATIONS", "NODES", "PROCESSES", "SECONDS", "MESSAGES", "BYTES", "FAULTS"]);
+    let mut table = Table::new(&[
+        "APP",
+        "ITERATIONS",
+        "NODES",
+        "PROCESSES",
+        "SECONDS",
+        "RATIO",
+        "MESSAGES",
+        "BYTES",
+        "FAULTS",
+    ]);
     report.cells().for_each(|cells| table.row(cells));
     output::print(&table.render())?;
-    let steal = report.steal_percent;
-    output::print(&format!("all results are the same; others took {steal:.1} % of the processors\n"))?;
+    output::print(&format!(
+        "{} rounds, and all results are the same; others took {:.1} % of the processors\n",
+        report.rounds, report.steal_percent
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
