@@ -105,9 +105,15 @@ impl App for Sort {
 
     fn prepare(&self, rank: &Rank) {
         let own = self.own(rank);
-        // SAFETY: this part is this process'.
-        let keys = unsafe { rank.memory.at(self.keys).write(own.clone()) };
+        let [keys, by_bucket, sorted] =
+            [self.keys, self.by_bucket, self.sorted].map(|place| rank.memory.at(place));
+        // SAFETY: this part is this process' until all are prepared.
+        let [keys, by_bucket, sorted] =
+            [keys, by_bucket, sorted].map(|all| unsafe { all.write(own.clone()) });
         keys.iter_mut().zip(own).for_each(|(to, index)| *to = key(0, index, 0));
+        // Memory lies where it is touched first: of these, too, each process will have about that part.
+        by_bucket.fill(0);
+        sorted.fill(0);
     }
 
     fn run(&self, rank: &Rank) {

@@ -2,7 +2,7 @@
 //! node, beside the same processes on one node with memory of that node. The programs are those of `pagemesh-apps`, which
 //! know nothing of pagemesh. Messages and bytes say what carries over to other machines; time is that of this one.
 
-mod plain;
+mod memory;
 mod ranks;
 mod report;
 
@@ -14,7 +14,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::steal::Ticks;
-use plain::Memory;
+use memory::Memory;
 use ranks::{Ran, Ranks};
 use report::Round;
 pub use report::{AppReport, AppsReport, PerIteration, Run, Traffic};
@@ -205,8 +205,6 @@ fn measure(
 
     let mut runs = Vec::new();
     for nodes in NODES {
-        let memory = Memory::make(choice.bytes(program, nodes)?)?;
-        let region = format!("/{}", region_name(index, choice, nodes));
         let not_attached = |_| {
             let mut command = Command::new(program);
             // Even if this one is.
@@ -216,9 +214,11 @@ fn measure(
         let attached = |node| mesh.attached(node, program);
         let mut measured = Vec::new();
         for _ in 0..rounds {
-            let (plain, _) = run_on(choice, nodes, memory.name(), &not_attached, &|| Ok(Traffic::default()))?;
+            let memory = Memory::make(choice.bytes(program, nodes)?)?;
+            let (plain, _) = run_on(choice, nodes, memory, &not_attached, &|| Ok(Traffic::default()))?;
             verify(&plain, &expected, &format!("{nodes} processes on one node"))?;
-            let (ours, traffic) = run_on(choice, nodes, &region, &attached, &|| mesh.traffic())?;
+            let region = Memory::Region(format!("/{}", region_name(index, choice, nodes)));
+            let (ours, traffic) = run_on(choice, nodes, region, &attached, &|| mesh.traffic())?;
             verify(&ours, &expected, &format!("{nodes} nodes"))?;
             measured.push(Round { plain_seconds: plain.seconds, seconds: ours.seconds, traffic });
         }
@@ -239,17 +239,19 @@ fn measure(
 fn run_on(
     choice: &Choice,
     nodes: u16,
-    memory: &str,
+    memory: Memory,
     start: &dyn Fn(u16) -> Result<Command>,
     traffic: &dyn Fn() -> Result<Traffic>,
 ) -> Result<(Ran, Traffic)> {
     let command = |node: u16| {
         let mut command = choice.command(start(node)?);
-        command.args(["rank", &node.to_string(), &nodes.to_string(), memory]);
+        command.args(["rank", &node.to_string(), &nodes.to_string(), memory.name()]);
         Ok(command)
     };
     let mut ranks = Ranks::start((0..nodes).map(command).collect::<Result<_>>()?)?;
     ranks.hear("ready")?;
+    // All have mapped it, and nobody asks for its name any more.
+    drop(memory);
     let before = traffic()?;
     ranks.go_on()?;
     let seconds = ranks::longest_seconds(&ranks.hear("ran")?)?;
