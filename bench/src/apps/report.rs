@@ -146,13 +146,7 @@ impl AppReport {
 
 /// Three digits, or as many as there are before the point.
 fn rounded(value: f64) -> String {
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
+    let digits = [100.0, 10.0, 1.0].into_iter().filter(|limit| value < *limit).count();
     format!("{value:.digits$}")
 }
 
@@ -180,7 +174,7 @@ mod tests {
         let report = AppsReport { apps: vec![app], rounds: 3, steal_percent: 0.0 };
         let rows: Vec<_> = report.cells().collect();
         assert_eq!(rows[0], ["sort 100", "10 sorts", "1", "2", "0.500", "-", "-", "-", "-"]);
-        assert_eq!(rows[1], ["sort 100", "10 sorts", "2", "2", "1.250", "2.50", "10.0", "409600", "0.30"]);
+        assert_eq!(rows[1], ["sort 100", "10 sorts", "2", "2", "1.250", "2.50", "10.0", "409600", "0.300"]);
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(json["apps"][0]["runs"][1]["perIteration"]["bytes"], 409_600.0);
         assert_eq!(json["apps"][0]["runs"][0]["perIteration"], serde_json::Value::Null);
