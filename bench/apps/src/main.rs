@@ -4,7 +4,7 @@
 //! pagemesh-apps APP SIZE ITERATIONS alone              computes with memory of its own, and says nanoseconds and result
 //! pagemesh-apps APP SIZE ITERATIONS bytes RANKS        says how large the shared memory must be
 //! pagemesh-apps APP SIZE ITERATIONS rank K RANKS NAME  is one of the processes; NAME is shared memory that holds zeros,
-//!                                                      or what the same program with as many processes has left there
+//!                                                      or what these programs have left there
 //! ```
 //!
 //! A process says `ready` when all are prepared. For a line on standard input it runs, and says `ran` and how many nanoseconds

@@ -226,7 +226,9 @@ impl App for Tsp {
             let to = unsafe { memory.write(country * size * size..(country + 1) * size * size) };
             to.copy_from_slice(&distances(size, country));
             trips.word(country * TRIP_PAGES * PAGE_WORDS).store(0, Ordering::Relaxed);
-            Shortest::of(trips, size, country).length.store(u64::MAX, Ordering::Relaxed);
+            let shortest = Shortest::of(trips, size, country);
+            shortest.lock.store(0, Ordering::Relaxed);
+            shortest.length.store(u64::MAX, Ordering::Relaxed);
         }
     }
 
