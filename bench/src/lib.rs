@@ -5,6 +5,7 @@
 //! rounds, each right after a round of its floor, and what is reported of both is the median over rounds of *the ratio within a round*.
 //! [`floor`] is the least that any such system can take, [`workloads`] are what programs do, `program` is who does it.
 
+pub mod apps;
 mod clock;
 mod floor;
 mod process;

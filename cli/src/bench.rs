@@ -1,5 +1,8 @@
 //! `pagemesh bench`: what sharing memory costs here.
 
+mod apps;
+
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -20,12 +23,18 @@ const NODES: u16 = 3;
 /// compared with, and the ratio is the median over rounds. RATIO is ours by the floor's; of a stream, the floor's time by ours.
 /// Fails if a ratio misses its limit, unless others took so much of the machine that nothing can be said.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   pagemesh bench
   pagemesh bench remote-read hand-over --rounds 50
-  pagemesh bench --json result.json")]
+  pagemesh bench --json result.json
+  pagemesh bench apps"
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    of: Option<Of>,
     /// Workloads [default: all of them].
     #[arg(value_name = "WORKLOAD", value_parser = clap::builder::PossibleValuesParser::new(pagemesh_bench::NAMES))]
     workloads: Vec<String>,
@@ -39,8 +48,16 @@ pub(crate) struct Args {
     dir: DirArg,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Of {
+    Apps(apps::Args),
+}
+
 /// Measures.
 pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
+    if let Some(Of::Apps(args)) = &args.of {
+        return apps::apps(args);
+    }
     if !args.dir.is_given() {
         return in_own_mesh(args);
     }
@@ -96,33 +113,43 @@ fn print(report: &Report) -> Result<ExitCode> {
 
 /// In a mesh that is there for this.
 fn in_own_mesh(args: &Args) -> Result<ExitCode> {
+    let mut arguments: Vec<OsString> = vec!["--rounds".into(), args.rounds.to_string().into()];
+    arguments.extend(args.workloads.iter().map(OsString::from));
+    if let Some(json) = &args.json {
+        arguments.extend(["--json".into(), json.into()]);
+    }
+    let declared: String = REGIONS.iter().map(of_needed).collect();
+    in_mesh_of(&declared, &arguments)
+}
+
+/// Runs `bench` with these arguments once more, in a mesh that has these regions and ends with it.
+fn in_mesh_of(declared: &str, arguments: &[OsString]) -> Result<ExitCode> {
     let place = Place::make()?;
     let own = std::env::current_exe().context("this program does not find itself")?;
     let regions = place.0.join("regions.yaml");
-    fs::write(&regions, declared()).with_context(|| format!("{} cannot be written", regions.display()))?;
+    fs::write(&regions, declared).with_context(|| format!("{} cannot be written", regions.display()))?;
     let mesh = place.0.join("mesh");
     let mut command = Command::new(&own);
     command.args(["dev", "--log", "warn", "--nodes", &NODES.to_string(), "--dir"]).arg(&mesh);
-    command.arg("--file").arg(&regions).arg("--").arg(&own).arg("bench").arg("--dir").arg(&mesh);
-    command.args(["--rounds", &args.rounds.to_string()]).args(&args.workloads);
-    if let Some(json) = &args.json {
-        command.arg("--json").arg(json);
-    }
+    command.arg("--file").arg(&regions).arg("--").arg(&own).arg("bench").args(arguments);
+    command.arg("--dir").arg(&mesh);
     let status = command.status().context("this program cannot be started once more")?;
     Ok(crate::exit::code_of_status(status))
 }
 
-/// The regions that are measured in.
-fn declared() -> String {
-    let region = |needed: &Needed| {
-        let Needed { name, size, coherence, home } = needed;
-        let home = node_name(*home);
-        format!(
-            "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}, namespace: {NAMESPACE_DEFAULT}}}\n\
-             spec: {{size: {size}, coherence: {coherence}}}\nstatus: {{placement: {{epoch: 1, homes: [{{agent: {home}}}]}}}}\n"
-        )
-    };
-    REGIONS.iter().map(region).collect()
+fn of_needed(needed: &Needed) -> String {
+    let Needed { name, size, coherence, home } = needed;
+    declaration(name, size, coherence, &[*home])
+}
+
+/// A region that is measured in.
+fn declaration(name: &str, size: &str, coherence: &str, homes: &[u16]) -> String {
+    let homes: Vec<String> = homes.iter().map(|node| format!("{{agent: {}}}", node_name(*node))).collect();
+    format!(
+        "---\napiVersion: pagemesh.io/v1alpha1\nkind: Region\nmetadata: {{name: {name}, namespace: {NAMESPACE_DEFAULT}}}\n\
+         spec: {{size: {size}, coherence: {coherence}}}\nstatus: {{placement: {{epoch: 1, homes: [{}]}}}}\n",
+        homes.join(", ")
+    )
 }
 
 /// A directory that goes when this is dropped.

@@ -1,4 +1,4 @@
-//! Finds what belongs to this `pagemesh`: the agent and the preload library of the same build.
+//! Finds what belongs to this `pagemesh`: what else is of the same build.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 const AGENT: &str = "pagemesh-agent";
+const APPS: &str = "pagemesh-apps";
 const PRELOAD: &str = "libpagemesh_preload.so";
 
 /// The directory of our own executable.
@@ -22,10 +23,19 @@ pub(crate) fn path_dirs() -> Vec<PathBuf> {
 
 /// The agent: beside us, else in PATH.
 pub(crate) fn agent() -> Result<PathBuf> {
-    let beside = own_dir()?.join(AGENT);
-    let places = std::iter::once(beside.clone()).chain(path_dirs().into_iter().map(|dir| dir.join(AGENT)));
+    program(AGENT)
+}
+
+/// The programs of `pagemesh bench apps`: beside us, else in PATH.
+pub(crate) fn apps() -> Result<PathBuf> {
+    program(APPS)
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    let beside = own_dir()?.join(name);
+    let places = std::iter::once(beside.clone()).chain(path_dirs().into_iter().map(|dir| dir.join(name)));
     places.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        anyhow!("{AGENT} is neither {} nor in PATH; build it with `cargo build -p {AGENT}`", beside.display())
+        anyhow!("{name} is neither {} nor in PATH; build it with `cargo build -p {name}`", beside.display())
     })
 }
 

@@ -155,6 +155,8 @@ mod tests {
             "pagemesh probe --region b --as 1 --token t --node 0",
             "pagemesh bench",
             "pagemesh bench remote-read lock --rounds 5 --json /tmp/x --dir /tmp/y",
+            "pagemesh bench apps",
+            "pagemesh bench apps jacobi tsp=12 sort=1000,2 --json /tmp/x --dir /tmp/y",
             "pagemesh version",
         ] {
             assert!(parse(good), "{good}");
@@ -175,6 +177,9 @@ mod tests {
             "pagemesh logs",
             "pagemesh bench nothing",
             "pagemesh bench --rounds 0",
+            "pagemesh bench apps nothing",
+            "pagemesh bench apps tsp=many",
+            "pagemesh bench --rounds 5 apps",
             "pagemesh resolve",
             "pagemesh resolve a b",
             "pagemesh ls a b",

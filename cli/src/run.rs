@@ -1,7 +1,7 @@
 //! `pagemesh run`: becomes a program that is attached to a node.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -43,16 +43,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn prepare(args: &Args) -> Result<Command> {
     let mesh = Mesh::find(args.dir.resolve()?)?;
-    let node = mesh.node(args.node)?;
-    let Some(agent) = agent_api::AgentInfo::read(&node)? else {
-        bail!("the agent of node {} is not up yet; try again in a moment", args.node);
-    };
-    let preload = preload_value(&binaries::preload()?, env::var_os("LD_PRELOAD"))?;
     let [program, arguments @ ..] = args.command.as_slice() else {
         bail!("there is no CMD; write it behind `--`");
     };
+    let mut command = attached(&mesh, args.node, program)?;
+    command.args(arguments);
+    Ok(command)
+}
+
+/// A program that is attached to a node.
+pub(crate) fn attached(mesh: &Mesh, node: u16, program: &OsStr) -> Result<Command> {
+    let Some(agent) = agent_api::AgentInfo::read(&mesh.node(node)?)? else {
+        bail!("the agent of node {node} is not up yet; try again in a moment");
+    };
+    let preload = preload_value(&binaries::preload()?, env::var_os("LD_PRELOAD"))?;
     let mut command = Command::new(program);
-    command.args(arguments).env("PAGEMESH_SOCKET", agent.socket).env("LD_PRELOAD", preload);
+    command.env("PAGEMESH_SOCKET", agent.socket).env("LD_PRELOAD", preload);
     Ok(command)
 }
 

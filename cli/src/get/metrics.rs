@@ -4,22 +4,22 @@ use anyhow::{Result, anyhow};
 
 /// One line: a metric, its labels and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     /// Name, with `_bucket`, `_sum` or `_count` for a part of a histogram.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     labels: Vec<(&'a str, &'a str)>,
     /// Value.
-    pub(super) value: f64,
+    pub(crate) value: f64,
 }
 
 impl Sample<'_> {
     /// The value of a counter: these are whole, and begin with zero.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.value as u64
     }
 
     /// The value of a label, empty if it has no such.
-    pub(super) fn label(&self, name: &str) -> &str {
+    pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(label, _)| *label == name).map_or("", |(_, value)| value)
     }
 }
@@ -28,7 +28,7 @@ impl Sample<'_> {
 ///
 /// # Errors
 /// At a line that is no sample.
-pub(super) fn samples(text: &str) -> Result<Vec<Sample<'_>>> {
+pub(crate) fn samples(text: &str) -> Result<Vec<Sample<'_>>> {
     let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     lines
         .map(|line| sample(line).ok_or_else(|| anyhow!("`{}` is not a metric", line.escape_debug())))

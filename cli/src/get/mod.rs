@@ -2,7 +2,7 @@
 
 mod attachments;
 mod histogram;
-mod metrics;
+pub(crate) mod metrics;
 mod nodes;
 mod regions;
 mod stats;
