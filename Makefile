@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint chart images sim scale e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
+.PHONY: help demo test check lint chart images sim bench scale e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
 
 CARGO ?= cargo
 CC ?= cc
@@ -42,6 +42,10 @@ lint: need-cargo need-python chart ## Formatting, clippy, chart and manifests, l
 
 chart: need-python ## The Helm chart and all manifests, against the schemas of Kubernetes and our own
 	PYTHON=$(PYTHON) charts/check
+
+bench: need-cargo ## What sharing memory costs here, beside the bare kernel and network. LIMITS: another program that measures these
+	$(CARGO) build --release -p pagemesh -p pagemesh-agent
+	$(TARGET)/release/pagemesh bench $(if $(LIMITS),--limits $(LIMITS))
 
 images: need-cargo need-python ## Container images of static programs, as archives in TARGET/images; no engine is needed
 	CARGO=$(CARGO) PYTHON=$(PYTHON) deploy/image/build $(TARGET)/images

@@ -23,7 +23,7 @@ use anyhow::{Result, bail};
 pub use floor::table::FloorRow;
 pub use process::{Role, play};
 pub use report::Report;
-pub use workloads::{NAMES, Needed, REGIONS};
+pub use workloads::{NAMES, Needed, REGIONS, what};
 
 /// Pages that a round of single accesses touches.
 pub(crate) const PAGES: usize = 256;

@@ -43,10 +43,10 @@ pub(crate) enum Order {
     Lock { page: usize, meet: usize, others: u64, times: u64 },
     /// Together with `others`: add to a word so often. Answers with the time of all of it.
     Count { page: usize, word: usize, meet: usize, others: u64, times: u64 },
-    /// Store so many values in a row to the word of a page, one every `nanos`.
-    Publish { page: usize, from: u64, times: u64, nanos: u64 },
-    /// Load the word of a page again and again, until it is `until`.
-    Watch { page: usize, until: u64 },
+    /// Store so many values in a row to the word of a page: one at each beat, of which the first is at `start` on the machine's clock.
+    Publish { page: usize, from: u64, times: u64, start: u64 },
+    /// Load the word of a page in the middle between beats, and see that it is the value of the last.
+    Look { page: usize, from: u64, times: u64, start: u64 },
 }
 
 /// What it answers.
@@ -109,11 +109,8 @@ impl Words<'_> {
             Order::Count { page, word, meet, others, times } => {
                 Ok(self.count(*page, *word, (*meet, *others), *times))
             }
-            Order::Publish { page, from, times, nanos } => Ok(self.publish(*page, *from, *times, *nanos)),
-            Order::Watch { page, until } => {
-                together::wait_for(self.of(*page), |seen| seen == *until);
-                Ok(Vec::new())
-            }
+            Order::Publish { page, from, times, start } => Ok(self.publish(*page, *from, *times, *start)),
+            Order::Look { page, from, times, start } => self.look(*page, *from, *times, *start),
         }
     }
 }

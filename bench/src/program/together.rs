@@ -1,10 +1,15 @@
 //! What programs of several nodes do at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::Words;
+use anyhow::{Result, ensure};
+
+use super::{Words, timed};
 use crate::clock::now_nanos;
 
+/// Nanoseconds from one value to the next: what is pushed has come long before half of it has passed.
+const BEAT: u64 = 4_000_000;
 /// Increments between two looks at whether somebody has done.
 const LOOK_EVERY: u64 = 1024;
 
@@ -64,17 +69,24 @@ impl Words<'_> {
         vec![now_nanos() - start]
     }
 
-    pub(super) fn publish(&self, page: usize, from: u64, times: u64, nanos: u64) -> Vec<u64> {
-        let publish = |value: u64| {
-            let start = now_nanos();
-            self.of(page).store(value, Ordering::Release);
-            let took = now_nanos() - start;
-            while now_nanos() - start < nanos {
-                std::thread::yield_now();
-            }
-            took
+    pub(super) fn publish(&self, page: usize, from: u64, times: u64, start: u64) -> Vec<u64> {
+        let publish = |at: u64| {
+            sleep_until(start + at * BEAT);
+            timed(|| self.of(page).store(from + at, Ordering::Release))
         };
-        (from..from + times).map(publish).collect()
+        (0..times).map(publish).collect()
+    }
+
+    pub(super) fn look(&self, page: usize, from: u64, times: u64, start: u64) -> Result<Vec<u64>> {
+        let look = |at: u64| {
+            sleep_until(start + at * BEAT + BEAT / 2);
+            let mut seen = 0;
+            let nanos = timed(|| seen = self.of(page).load(Ordering::Acquire));
+            // One who comes late may see a later one.
+            ensure!(seen >= from + at, "page {page} holds {seen} half a beat after {} was stored", from + at);
+            Ok(nanos)
+        };
+        (0..times).map(look).collect()
     }
 
     /// Returns when this and all others have come here.
@@ -86,8 +98,12 @@ impl Words<'_> {
 }
 
 /// Looks at a word until it is as it should be. Others may run meanwhile.
-pub(super) fn wait_for(word: &AtomicU64, good: impl Fn(u64) -> bool) {
+fn wait_for(word: &AtomicU64, good: impl Fn(u64) -> bool) {
     while !good(word.load(Ordering::Acquire)) {
         std::thread::yield_now();
     }
+}
+
+fn sleep_until(time: u64) {
+    std::thread::sleep(Duration::from_nanos(time.saturating_sub(now_nanos())));
 }

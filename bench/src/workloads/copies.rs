@@ -3,15 +3,17 @@
 use anyhow::Result;
 
 use super::{Beside, Mesh, Of, Taken, Unit, Workload};
+use crate::clock::now_nanos;
 use crate::program::Order;
 
-/// Values that a writer stores in a round, and nanoseconds from one to the next: longer than a turn.
-const TIMES: u64 = 200;
-const PAUSE: u64 = 400_000;
+/// Values that a writer stores in a round.
+const TIMES: u64 = 50;
+/// Nanoseconds until all have heard of it.
+const LEAD: u64 = 5_000_000;
 
 pub(super) const UPDATED: Workload = Workload {
     name: "write-update",
-    what: "faults of a reader for each value that a writer stores, with 2 readers, under WriteUpdate",
+    what: "faults of a reader for each value that a writer stores and it looks at a moment later, with 2 readers, under WriteUpdate",
     beside: Beside::Itself,
     limit: Some(0.1),
     unit: Unit::Times,
@@ -32,10 +34,10 @@ const PAGE: usize = 1023;
 
 fn publish(mesh: &mut Mesh, region: Of, round: u64) -> Result<Taken> {
     let from = round * TIMES + 1;
-    let until = from + TIMES - 1;
-    let watch = Order::Watch { page: PAGE, until };
-    let publish = Order::Publish { page: PAGE, from, times: TIMES, nanos: PAUSE };
-    let done = mesh.all_done(region, &[(0, watch.clone()), (2, watch), (1, publish)])?;
+    let start = now_nanos() + LEAD;
+    let look = Order::Look { page: PAGE, from, times: TIMES, start };
+    let publish = Order::Publish { page: PAGE, from, times: TIMES, start };
+    let done = mesh.all_done(region, &[(0, look.clone()), (2, look), (1, publish)])?;
     let faults = done.iter().take(2).map(|done| done.faults).max().unwrap_or(0);
     Ok(Taken { ours: vec![faults], beside: vec![TIMES] })
 }
