@@ -7,6 +7,7 @@
 
 mod clock;
 mod floor;
+pub mod peers;
 mod process;
 mod program;
 mod report;
