@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process;
+use crate::{process, side};
 
 /// The region of the run.
 pub(crate) const REGION: &str = "bench-peers";
@@ -90,6 +90,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        side::tidy(&peers_dir(&self.0));
         let _ = fs::remove_dir_all(&self.0);
     }
 }

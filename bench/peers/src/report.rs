@@ -22,8 +22,17 @@ pub(crate) struct Report {
     pub(crate) processors: usize,
     /// Percent of the processors' time that the machine's owner gave to others.
     pub(crate) steal_percent: f64,
-    /// Whether that is too much.
+    /// What this machine had to do before the run: its load, as a mean over a minute. Others' programs here are not in the steal.
+    pub(crate) load_before: f64,
+    /// Whether the steal is too much.
     pub(crate) is_disturbed: bool,
+}
+
+/// What others have to do with the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Others {
+    pub(crate) load_before: f64,
+    pub(crate) steal_percent: f64,
 }
 
 /// A side.
@@ -98,10 +107,11 @@ impl About {
 }
 
 impl Report {
-    pub(crate) fn new(works: Vec<Row>, sides: Vec<About>, rounds: usize, steal_percent: f64) -> Report {
+    pub(crate) fn new(works: Vec<Row>, sides: Vec<About>, rounds: usize, others: Others) -> Report {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let Others { load_before, steal_percent } = others;
         let is_disturbed = steal_percent > STEAL_MAX;
-        Report { works, sides, rounds, processors, steal_percent, is_disturbed }
+        Report { works, sides, rounds, processors, steal_percent, load_before, is_disturbed }
     }
 
     /// As text.
@@ -135,8 +145,9 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{} rounds on {} processors; others took {:.1} % of them. Only ratios of one run say something.",
-            self.rounds, self.processors, self.steal_percent
+            "\n{} rounds on {} processors, of which others took {:.1} % (steal); load before: {:.1}. Only ratios of one run say \
+             something.",
+            self.rounds, self.processors, self.steal_percent, self.load_before
         );
         if self.is_disturbed {
             text.push_str("That is too much to say anything; try again when the machine is quieter.\n");
@@ -198,7 +209,7 @@ mod tests {
         let present = |name| About::present(side::About { name, version: "1".into(), flags: "-x".into() });
         let absent = About::absent("B", &anyhow::anyhow!("no").context("cannot be had"));
         let sides = vec![present("ours"), present("A"), absent];
-        let text = Report::new(vec![row], sides, 3, 7.0).table();
+        let text = Report::new(vec![row], sides, 3, Others { load_before: 1.5, steal_percent: 7.0 }).table();
         let expected = [
             "read   -          30.0      123 (0.25)",
             "A 1: -x",

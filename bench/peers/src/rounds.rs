@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use pagemesh_bench::peers::{Bare, Ticks};
 
-use crate::report::{About, Cell, Measured, Report, Row};
+use crate::report::{About, Cell, Measured, Others, Report, Row};
 use crate::side::{self, Side};
 use crate::work::{self, Tags, Work};
 
@@ -26,6 +26,7 @@ struct OfWork {
 
 /// Measures ours in a mesh, and the peers in a place for what they need.
 pub(crate) fn measure(mesh: &Path, place: &Path, rounds: usize) -> Result<Report> {
+    let load_before = load();
     let mut floor = Bare::start()?;
     let (about, ours) = side::ours(mesh)?;
     let mut entries = vec![Entry { about: About::present(about), side: Some(ours) }];
@@ -60,10 +61,16 @@ pub(crate) fn measure(mesh: &Path, place: &Path, rounds: usize) -> Result<Report
             }
         }
     }
-    let steal = Ticks::now().percent_since(before);
+    let others = Others { load_before, steal_percent: Ticks::now().percent_since(before) };
     let works =
         work::ALL.iter().zip(&measured).map(|(work, measured)| measured.row(work, &entries)).collect();
-    Ok(Report::new(works, entries.into_iter().map(|entry| entry.about).collect(), rounds, steal))
+    Ok(Report::new(works, entries.into_iter().map(|entry| entry.about).collect(), rounds, others))
+}
+
+/// How many threads of the machine wanted to run, as a mean over the last minute; 0 where the kernel does not tell.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
 impl OfWork {

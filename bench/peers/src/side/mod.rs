@@ -77,3 +77,8 @@ pub(crate) fn peers(place: &Path) -> Vec<(&'static str, Result<(About, Side)>)> 
         [("MPI", mpi::start), ("Redis", redis::start), ("memcached", memcached::start), ("NFS", nfs::start)];
     all.map(|(name, start)| (name, start(place))).into()
 }
+
+/// Undoes what a run that was killed could not, and which would not go with its directory or its processes.
+pub(crate) fn tidy(place: &Path) {
+    nfs::tidy(place);
+}

@@ -38,9 +38,17 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if let Err(error) = script("unmount", &self.0) {
-            eprintln!("pagemesh-bench-peers: {} is still mounted: {error:#}", self.0.join("mount").display());
-        }
+        tidy(&self.0);
+    }
+}
+
+/// Unmounts what is mounted in a place, if anything is.
+pub(super) fn tidy(place: &Path) {
+    let mount = place.join("mount");
+    if mount.exists()
+        && let Err(error) = script("unmount", place)
+    {
+        eprintln!("pagemesh-bench-peers: {} is still mounted: {error:#}", mount.display());
     }
 }
 
