@@ -57,7 +57,7 @@ pub(crate) struct Row {
     /// The median over rounds of their medians, as all microseconds here.
     pub(crate) floor_us: Option<f64>,
     pub(crate) ours_us: f64,
-    /// In the order of the sides after ours; nothing of one that is absent.
+    /// In the order of the sides after ours; nothing of one that is absent or cannot do it.
     pub(crate) peers: Vec<Option<Cell>>,
 }
 
@@ -83,6 +83,11 @@ impl Measured {
         if is_measured {
             self.medians.push(self.series.enter(nanos));
         }
+    }
+
+    /// Whether anything was measured.
+    pub(crate) fn is_some(&self) -> bool {
+        !self.medians.is_empty()
     }
 
     pub(crate) fn micros(&self) -> f64 {

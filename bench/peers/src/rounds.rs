@@ -55,6 +55,9 @@ pub(crate) fn measure(mesh: &Path, place: &Path, rounds: usize) -> Result<Report
             let count = entries.len();
             for at in (0..count).map(|step| (round + step) % count) {
                 let Entry { about, side: Some(side) } = &mut entries[at] else { continue };
+                if work.counts && !side.counts {
+                    continue;
+                }
                 let nanos = (work.round)(side, &mut tags)
                     .with_context(|| format!("in round {round} of `{}` with {}", work.name, about.name))?;
                 to.sides[at].enter_if(is_measured, nanos);
@@ -62,8 +65,7 @@ pub(crate) fn measure(mesh: &Path, place: &Path, rounds: usize) -> Result<Report
         }
     }
     let others = Others { load_before, steal_percent: Ticks::now().percent_since(before) };
-    let works =
-        work::ALL.iter().zip(&measured).map(|(work, measured)| measured.row(work, &entries)).collect();
+    let works = work::ALL.iter().zip(&measured).map(|(work, measured)| measured.row(work)).collect();
     Ok(Report::new(works, entries.into_iter().map(|entry| entry.about).collect(), rounds, others))
 }
 
@@ -74,18 +76,17 @@ fn load() -> f64 {
 }
 
 impl OfWork {
-    fn row(&self, work: &Work, entries: &[Entry]) -> Row {
+    fn row(&self, work: &Work) -> Row {
         let ours = &self.sides[0];
-        let peer = |(peer, entry): (&Measured, &Entry)| {
-            entry.side.as_ref().map(|_| Cell { us: peer.micros(), ratio: ours.ratio_to(peer) })
-        };
+        let cell =
+            |peer: &Measured| peer.is_some().then(|| Cell { us: peer.micros(), ratio: ours.ratio_to(peer) });
         Row {
             name: work.name,
             what: work.what,
             floor: work.floor.as_ref().map(|floor| floor.name),
             floor_us: work.floor.as_ref().map(|_| self.floor.micros()),
             ours_us: ours.micros(),
-            peers: self.sides.iter().zip(entries).skip(1).map(peer).collect(),
+            peers: self.sides.iter().skip(1).map(cell).collect(),
         }
     }
 }

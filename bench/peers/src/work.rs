@@ -20,6 +20,8 @@ pub(crate) struct Work {
     pub(crate) what: &'static str,
     /// The least that a system that asks another node by page faults and TCP can take; nothing where nobody need be asked.
     pub(crate) floor: Option<Floor>,
+    /// Whether it takes a counter.
+    pub(crate) counts: bool,
     pub(crate) round: fn(&mut Side, &mut Tags) -> Result<Nanos>,
 }
 
@@ -37,6 +39,7 @@ pub(crate) const ALL: [Work; 6] = [
         name: "read 4 KiB",
         what: "that the other has just written",
         floor: REMOTE_LOAD,
+        counts: false,
         round: |side, tags| {
             let tag = tags.next();
             side.ask(1, &Order::Write { tag, pages: tags.pages() })?;
@@ -47,6 +50,7 @@ pub(crate) const ALL: [Work; 6] = [
         name: "read it again",
         what: "and nobody has written",
         floor: None,
+        counts: false,
         round: |side, tags| {
             let tag = tags.next();
             side.ask(1, &Order::Write { tag, pages: tags.pages() })?;
@@ -58,6 +62,7 @@ pub(crate) const ALL: [Work; 6] = [
         name: "write 4 KiB",
         what: "that the other has just written",
         floor: REMOTE_LOAD,
+        counts: false,
         round: |side, tags| {
             side.ask(1, &Order::Write { tag: tags.next(), pages: tags.pages() })?;
             let tag = tags.next();
@@ -71,6 +76,7 @@ pub(crate) const ALL: [Work; 6] = [
         name: "read 1 MiB",
         what: "in a row, that the other has just written",
         floor: Some(Floor { name: "a stream of pages", round: Bare::stream }),
+        counts: false,
         round: |side, tags| {
             let tag = tags.next();
             side.ask(1, &Order::Write { tag, pages: tags.pages() })?;
@@ -81,6 +87,7 @@ pub(crate) const ALL: [Work; 6] = [
         name: "add 1",
         what: "to one counter, both at a time: time that passes by additions of both",
         floor: Some(Floor { name: "64 bytes there and back by TCP", round: Bare::round_trips }),
+        counts: true,
         round: |side, _| {
             let before = value(side)?;
             let order = Order::Add { nanos: COUNTING_NANOS };
@@ -96,6 +103,7 @@ pub(crate) const ALL: [Work; 6] = [
         name: "take turns",
         what: "each waits for the other's addition to one counter, and adds 1",
         floor: REMOTE_LOAD,
+        counts: true,
         round: |side, _| {
             let before = value(side)?;
             let turns = |mine: u64| Order::Turns { parity: (before + mine) % 2, times: TURNS };

@@ -1,19 +1,18 @@
 //! A file, past this machine's cache (`O_DIRECT`), with every write on the server's disk before it returns (`O_SYNC`).
+//!
+//! It has no counter. NFS has no atomic addition, only locks, and whoever waits for a lock of NFS asks for it again after a second or
+//! more: a round of that would take minutes.
 
 use std::fs::{File, OpenOptions};
 use std::io::IoSliceMut;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{F_UNLCK, F_WRLCK, O_DIRECT, O_SYNC, SEEK_SET, flock};
+use anyhow::{Context, Result, bail, ensure};
+use nix::libc::{O_DIRECT, O_SYNC};
 use nix::sys::uio::preadv;
 
 use super::{PAGE, PAGES, Page, Shared};
-
-/// Where the counter's page is.
-const COUNTER: u64 = (PAGES * PAGE) as u64;
 
 pub(super) struct OnFile(File);
 
@@ -26,19 +25,6 @@ impl OnFile {
             .open(path)
             .with_context(|| format!("{} cannot be opened", path.display()))?;
         Ok(OnFile(file))
-    }
-
-    /// Locks the counter's page against other processes, on whatever machine, or unlocks it.
-    fn lock(&self, kind: i32) -> Result<()> {
-        let lock = flock {
-            l_type: kind as _,
-            l_whence: SEEK_SET as _,
-            l_start: COUNTER as _,
-            l_len: PAGE as _,
-            l_pid: 0,
-        };
-        fcntl(&self.0, FcntlArg::F_SETLKW(&lock)).context("the file cannot be locked")?;
-        Ok(())
     }
 }
 
@@ -59,15 +45,10 @@ impl Shared for OnFile {
     }
 
     fn add(&mut self) -> Result<()> {
-        self.lock(F_WRLCK)?;
-        let value = self.value()?;
-        self.0.write_all_at(&Page::of(value + 1).0, COUNTER)?;
-        self.lock(F_UNLCK)
+        bail!("a file has no counter")
     }
 
     fn value(&mut self) -> Result<u64> {
-        let mut page = Page::of(0);
-        self.0.read_exact_at(&mut page.0, COUNTER)?;
-        Ok(u64::from_le_bytes(std::array::from_fn(|byte| page.0[byte])))
+        bail!("a file has no counter")
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn start(place: &Path) -> Result<(About, Side)> {
     words.extend(flags.split(' ').map(Into::into));
     words.push(format!("--port={}", address.port()).into());
     if Uid::effective().is_root() {
-        // It refuses to run as root.
+        // It refuses to run as root. A process that changes its user is no longer told of its parent's end; `pagemesh dev`, which
+        // ends all that its command leaves, is there for that.
         words.push("--user=nobody".into());
     }
     let mut server = Process::server(&words, place, &log)?;

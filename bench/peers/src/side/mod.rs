@@ -19,6 +19,8 @@ pub(crate) struct Side {
     clients: [Line; 2],
     /// Whether what a client wants takes the other's help.
     needs_both: bool,
+    /// Whether it has a counter.
+    pub(crate) counts: bool,
     /// Ended after the clients' connections are closed.
     _running: Vec<Box<dyn Any>>,
 }
@@ -39,7 +41,7 @@ impl Side {
             running.insert(0, Box::new(process));
             line
         });
-        Side { clients, needs_both: false, _running: running }
+        Side { clients, needs_both: false, counts: true, _running: running }
     }
 
     /// Has one client do something, to its end.

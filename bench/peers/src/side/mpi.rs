@@ -49,7 +49,7 @@ pub(super) fn start(place: &Path) -> Result<(About, Side)> {
         ensure!(ranks[rank].replace(line).is_none(), "both ranks are {rank}");
     }
     let clients = ranks.map(|rank| rank.expect("two ranks, and not the same"));
-    let side = Side { clients, needs_both: true, _running: vec![Box::new(server)] };
+    let side = Side { clients, needs_both: true, counts: true, _running: vec![Box::new(server)] };
     let version = version.lines().next().unwrap_or_default().replace("mpirun (Open MPI) ", "Open MPI ");
     let flags = format!(
         "mpirun {FLAGS}; MPI_Win_lock_all, then MPI_Get, MPI_Put, MPI_Fetch_and_op, each with MPI_Win_flush"

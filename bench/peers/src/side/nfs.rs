@@ -19,10 +19,10 @@ pub(super) fn start(place: &Path) -> Result<(About, Side)> {
     let mounted = Mounted::make(place).context("cannot be mounted here")?;
     let path = place.join("mount").join("pages");
     let client = || Process::client(&By::File { path: path.clone() });
-    let side = Side::of([client()?, client()?], vec![Box::new(mounted)]);
+    let side = Side { counts: false, ..Side::of([client()?, client()?], vec![Box::new(mounted)]) };
     let kernel = process::output("uname", &["-r".as_ref()])?;
     let flags =
-        format!("rpc.nfsd 8, exported rw,sync; mounted {OPTIONS}; O_DIRECT, O_SYNC, counted under F_SETLKW");
+        format!("rpc.nfsd 8, exported rw,sync; mounted {OPTIONS}; O_DIRECT, O_SYNC; no atomic addition");
     Ok((About { name: "NFS", version: format!("Linux {kernel}"), flags }, side))
 }
 
