@@ -124,10 +124,13 @@ impl Report {
         let mut rows = vec![vec!["WORK".into(), "FLOOR µs".into(), "OURS µs".into()]];
         rows[0].extend(self.sides.iter().skip(1).map(|side| format!("{} µs (OURS / IT)", side.name)));
         for work in &self.works {
-            let mut row =
-                vec![work.name.into(), work.floor_us.map_or("-".into(), micros), micros(work.ours_us)];
+            let mut row = vec![
+                work.name.into(),
+                work.floor_us.map_or("-".into(), three_digits),
+                three_digits(work.ours_us),
+            ];
             row.extend(work.peers.iter().map(|cell| match cell {
-                Some(Cell { us, ratio }) => format!("{} ({ratio:.2})", micros(*us)),
+                Some(Cell { us, ratio }) => format!("{} ({})", three_digits(*us), three_digits(*ratio)),
                 None => "-".into(),
             }));
             rows.push(row);
@@ -161,9 +164,11 @@ impl Report {
     }
 }
 
-/// Three digits of it.
-fn micros(value: f64) -> String {
+/// Three digits of it, or two of what is small.
+fn three_digits(value: f64) -> String {
     match value {
+        value if value < 0.01 => format!("{value:.4}"),
+        value if value < 0.1 => format!("{value:.3}"),
         value if value < 10.0 => format!("{value:.2}"),
         value if value < 100.0 => format!("{value:.1}"),
         value => format!("{value:.0}"),
