@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 
 /// Do the same work with pagemesh, MPI, Redis, memcached and NFS, on this machine, and print how long it takes.
 ///
-/// Starts a mesh of two nodes of its own, and each of the others as its own manual recommends for speed. Every work is done in many
+/// Starts a mesh of two nodes of its own, and each of the others without what costs it time. Every work is done in many
 /// short rounds, in each by all of them; what is compared is the median over rounds of the ratio within a round.
 #[derive(Debug, Parser)]
 #[command(name = "pagemesh-bench-peers", args_conflicts_with_subcommands = true)]

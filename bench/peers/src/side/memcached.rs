@@ -14,7 +14,7 @@ pub(super) fn start(place: &Path) -> Result<(About, Side)> {
     let version = process::output(&program, &["--version".as_ref()])?;
     let address = process::free_address()?;
     let log = place.join("memcached.log");
-    // Its manual: as many threads as processors, at most four.
+    // Its manual: four unless told, and more than there are processors are of no use.
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
     let flags = format!("--listen=127.0.0.1 --udp-port=0 --threads={threads} --memory-limit=64");
     let mut words = vec![program.into_os_string()];

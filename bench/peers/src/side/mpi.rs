@@ -15,8 +15,8 @@ use crate::process::{self, Process};
 /// The program of a rank.
 const SOURCE: &str = include_str!("mpi.c");
 
-/// TCP alone, on loopback: between nodes there is no shared memory. `ob1` and `pt2pt` are what Open MPI 4 has for one-sided operations
-/// over TCP. One rank to a processor, and ranks that wait by looking again and again, as is its default and its advice.
+/// TCP alone, on loopback: between nodes there is no shared memory. Over TCP, Open MPI 4.1 does not start with `osc rdma`, which leaves
+/// `pt2pt`. By default each of two ranks is bound to a processor, and waits by looking again and again.
 const FLAGS: &str = "-np 2 --oversubscribe --mca pml ob1 --mca btl tcp,self --mca osc pt2pt --mca btl_tcp_if_include lo \
                      --mca oob_tcp_if_include lo --mca plm isolated";
 

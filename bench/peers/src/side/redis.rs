@@ -8,7 +8,8 @@ use super::{About, Side};
 use crate::client::By;
 use crate::process::{self, Process};
 
-/// Redis' manual on latency: no saving, and no threads for what one can do. It sets `TCP_NODELAY` by itself, as our client does.
+/// No saving, for which it would fork, and no threads that only write to sockets: its configuration file advises these from four
+/// processors on. Our client sets `TCP_NODELAY`.
 const FLAGS: &str = "--bind 127.0.0.1 --save '' --appendonly no --io-threads 1 --daemonize no";
 
 pub(super) fn start(place: &Path) -> Result<(About, Side)> {
