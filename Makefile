@@ -3,18 +3,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint chart images sim bench scale e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
+.PHONY: help demo test check lint chart images sim bench bench-peers scale e2e e2e-test e2e-up e2e-down binaries need-cargo need-cc need-python
 
 CARGO ?= cargo
 CC ?= cc
 PYTHON ?= python3
 SEEDS ?= 100000
+ROUNDS ?= 20
 # Asked of cargo, once and only when it is needed, for it may be set in cargo's configuration as well.
 TARGET = $(eval TARGET := $$(shell $(CARGO) metadata --no-deps --format-version 1 | $(PYTHON) -c \
 	'import json, sys; print(json.load(sys.stdin)["target_directory"])'))$(TARGET)
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: need-cargo need-cc need-python ## Three nodes on this machine share memory: build, check the machine, show it
 	$(CARGO) build --release --workspace
@@ -55,6 +56,11 @@ sim: need-cargo ## Simulate the protocol with SEEDS seeds (default 100000)
 
 scale: need-cargo need-python ## Count what the protocol costs per access with 2 to 1,000 agents: tables and a plot in TARGET/scale
 	$(CARGO) run --release -p pagemesh-protocol --example scale -- $(TARGET)/scale
+
+bench-peers: need-cargo need-cc ## Pagemesh, MPI, Redis, memcached and NFS do the same work in one interleaved run, ROUNDS times (default 20)
+	bench/peers/install
+	$(CARGO) build --release -p pagemesh -p pagemesh-agent -p pagemesh-bench-peers
+	$(TARGET)/release/pagemesh-bench-peers --rounds $(ROUNDS)
 
 e2e: images ## The end-to-end tests on a real Kubernetes, which is made when there is none
 	IMAGES=$(TARGET)/images e2e/run

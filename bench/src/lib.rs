@@ -8,6 +8,7 @@
 pub mod apps;
 mod clock;
 mod floor;
+pub mod peers;
 mod process;
 mod program;
 mod report;

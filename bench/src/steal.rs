@@ -4,14 +4,15 @@ use std::fs;
 
 /// Ticks of all processors since the machine was started.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ticks {
+pub struct Ticks {
     stolen: u64,
     all: u64,
 }
 
 impl Ticks {
     /// As of now; nothing where the kernel does not tell.
-    pub(crate) fn now() -> Ticks {
+    #[must_use]
+    pub fn now() -> Ticks {
         fs::read_to_string("/proc/stat").ok().and_then(|text| Ticks::parse(&text)).unwrap_or_default()
     }
 
@@ -23,7 +24,8 @@ impl Ticks {
     }
 
     /// The part that was stolen since then, in percent.
-    pub(crate) fn percent_since(self, before: Ticks) -> f64 {
+    #[must_use]
+    pub fn percent_since(self, before: Ticks) -> f64 {
         let all = self.all.saturating_sub(before.all).max(1);
         self.stolen.saturating_sub(before.stolen) as f64 * 100.0 / all as f64
     }
