@@ -8,6 +8,7 @@
 pub mod apps;
 mod clock;
 mod floor;
+mod limits;
 pub mod peers;
 mod process;
 mod program;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 pub use floor::table::FloorRow;
+pub use limits::Agreement;
 pub use process::{Role, play};
 pub use report::Report;
 pub use workloads::{NAMES, Needed, REGIONS, what};
@@ -40,6 +42,8 @@ pub struct Options {
     pub sockets: Vec<PathBuf>,
     /// Rounds of each workload.
     pub rounds: usize,
+    /// A program that measures the same floor, to be compared with.
+    pub limits: Option<PathBuf>,
     /// Names of workloads; all when there are none.
     pub workloads: Vec<String>,
 }
@@ -57,5 +61,5 @@ pub fn run(options: &Options) -> Result<Report> {
     }
     let chosen =
         |name: &str| options.workloads.is_empty() || options.workloads.iter().any(|other| other == name);
-    rounds::measure(&options.sockets, options.rounds.max(1), &chosen)
+    rounds::measure(options, &chosen)
 }

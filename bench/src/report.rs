@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::floor::table::FloorRow;
+use crate::limits::Agreement;
 
 /// Percent of the processors' time that others may have taken for a verdict to be given.
 const STEAL_MAX: f64 = 5.0;
@@ -13,6 +14,8 @@ const STEAL_MAX: f64 = 5.0;
 pub struct Report {
     /// What the bare kernel and network cost.
     pub floor: Vec<FloorRow>,
+    /// How another program's floor compares with it, if there was one.
+    pub limits: Vec<Agreement>,
     /// Workloads, in the order in which they are listed.
     pub rows: Vec<Row>,
     /// Rounds of each.

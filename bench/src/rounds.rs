@@ -1,16 +1,16 @@
 //! Rounds, and what is made of them.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 
-use crate::STREAM_PAGES;
 use crate::floor::Floor;
+use crate::floor::setup::FREE;
 use crate::floor::table::Table;
+use crate::limits::Limits;
 use crate::report::{Report, Row};
 use crate::series::{Series, middle};
 use crate::steal::Ticks;
 use crate::workloads::{self, Beside, Mesh, Unit, Workload};
+use crate::{Options, STREAM_PAGES};
 
 /// Rounds that only warm up.
 const WARM_UP: usize = 2;
@@ -18,7 +18,9 @@ const WARM_UP: usize = 2;
 const FLOOR_EVERY: usize = 4;
 
 /// Does `rounds` of each workload that is chosen, each after a round of what it is beside.
-pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) -> bool) -> Result<Report> {
+pub(crate) fn measure(options: &Options, chosen: &dyn Fn(&str) -> bool) -> Result<Report> {
+    let (sockets, rounds) = (&options.sockets, options.rounds.max(1));
+    let mut limits = options.limits.as_deref().map(Limits::new);
     let mut floor = Floor::start(STREAM_PAGES).context("the floor cannot be measured")?;
     let mut mesh = Mesh::start(sockets)?;
     let all: Vec<Workload> = workloads::ALL.into_iter().filter(|workload| chosen(workload.name)).collect();
@@ -29,6 +31,7 @@ pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) 
         // It takes as long as several workloads, and changes little.
         if round % FLOOR_EVERY == 0 {
             table.round(&mut floor).context("the floor cannot be measured")?;
+            limits.as_mut().map_or(Ok(()), Limits::round)?;
         }
         for (workload, pair) in all.iter().zip(&mut pairs) {
             // Numbers of rounds make what pages hold: no two are the same.
@@ -44,7 +47,10 @@ pub(crate) fn measure(sockets: &[PathBuf], rounds: usize, chosen: &dyn Fn(&str) 
     }
     let steal = Ticks::now().percent_since(before);
     let rows = all.iter().zip(pairs).map(|(workload, pair)| pair.row(workload)).collect();
-    Ok(Report { floor: table.rows(), rows, rounds, steal_percent: steal })
+    let floor = table.rows();
+    let free = floor.iter().find(|row| row.setup == FREE.name);
+    let limits = limits.iter().zip(free).flat_map(|(limits, free)| limits.agreements(free)).collect();
+    Ok(Report { floor, limits, rows, rounds, steal_percent: steal })
 }
 
 /// What has been measured of a workload.

@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// Write the result to a file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Another program that measures the same floor, and prints `{"setups": {"free_block": {"remote_fault_us": ..,
+    /// "remote_upgrade_us": ..}}}` when it is called with `1 256`: say whether the two agree.
+    #[arg(long, value_name = "PROGRAM")]
+    limits: Option<PathBuf>,
     #[command(flatten)]
     dir: DirArg,
 }
@@ -72,6 +76,7 @@ pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
     let options = Options {
         sockets: sockets.collect::<Result<_>>()?,
         rounds: args.rounds as usize,
+        limits: args.limits.clone(),
         workloads: args.workloads.clone(),
     };
     let report = pagemesh_bench::run(&options)
@@ -95,6 +100,13 @@ fn print(report: &Report) -> Result<ExitCode> {
     ]);
     report.floor_cells().for_each(|cells| floor.row(cells));
     output::print(&floor.render())?;
+    for limits in &report.limits {
+        let verdict = if limits.agrees { "they agree" } else { "they do NOT agree" };
+        output::print(&format!(
+            "{}: {:.1} µs here, {:.1} µs by the other program, {:+.0} %: {verdict}\n",
+            limits.what, limits.here_us, limits.there_us, limits.apart_percent
+        ))?;
+    }
     output::print("\n")?;
     let mut table = Table::new(&["WORKLOAD", "UNIT", "OURS", "P99", "BESIDE", "RATIO", "LIMIT", ""]);
     report.cells().for_each(|cells| table.row(cells));
@@ -117,6 +129,9 @@ fn in_own_mesh(args: &Args) -> Result<ExitCode> {
     arguments.extend(args.workloads.iter().map(OsString::from));
     if let Some(json) = &args.json {
         arguments.extend(["--json".into(), json.into()]);
+    }
+    if let Some(limits) = &args.limits {
+        arguments.extend(["--limits".into(), limits.into()]);
     }
     let declared: String = REGIONS.iter().map(of_needed).collect();
     in_mesh_of(&declared, &arguments)
