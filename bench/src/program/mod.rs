@@ -45,7 +45,7 @@ pub(crate) enum Order {
     Count { page: usize, word: usize, meet: usize, others: u64, times: u64 },
     /// Store so many values in a row to the word of a page: one at each beat, of which the first is at `start` on the machine's clock.
     Publish { page: usize, from: u64, times: u64, start: u64 },
-    /// Load the word of a page in the middle between beats, and see that it is the value of the last.
+    /// Load the word of a page in the middle between beats, and see that it does not go back.
     Look { page: usize, from: u64, times: u64, start: u64 },
 }
 

@@ -146,8 +146,7 @@ fn adopt_one(
     for ((shard, uffd), counts) in shards.iter().zip(&*uffds).zip(&*counts) {
         let (uffd, counts) = (Arc::clone(uffd), Arc::clone(counts));
         let (region, read_only) = (admission.region, kept.read_only);
-        let process = kept.process.pid;
-        shard.send(Command::Bind { attachment: id, region, uffd, process, read_only, counts });
+        shard.send(Command::Bind { attachment: id, region, uffd, read_only, counts });
         if kept.revoked.is_some() {
             shard.send(Command::Revoke { attachment: id });
         }

@@ -308,8 +308,7 @@ async fn welcome(
     let counts: Arc<[Arc<Counts>]> = uffds.iter().map(|_| Arc::default()).collect();
     for ((shard, uffd), counts) in shards.iter().zip(&*uffds).zip(&*counts) {
         let (uffd, counts, region) = (Arc::clone(uffd), Arc::clone(counts), admission.region);
-        let attachment = attachment.id();
-        shard.send(Command::Bind { attachment, region, uffd, process: pid, read_only, counts });
+        shard.send(Command::Bind { attachment: attachment.id(), region, uffd, read_only, counts });
     }
     let userfaultfds = uffds.iter().map(|uffd| uffd.inode()).collect::<Result<_, _>>();
     let userfaultfds = userfaultfds.map_err(|errno| internal(errno.to_string()))?;

@@ -76,8 +76,6 @@ pub enum Command {
         region: RegionId,
         /// Its userfaultfd for this shard.
         uffd: Arc<Uffd>,
-        /// Its process, as this one sees it.
-        process: u32,
         /// What it maps is private, of a file that was opened to read.
         read_only: bool,
         /// Where this shard counts its faults.

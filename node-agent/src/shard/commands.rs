@@ -42,8 +42,8 @@ impl Worker {
                 self.engine.step(Input::Leave { region }, &[]);
             }
             Command::Drop { region } => self.drop_region(region),
-            Command::Bind { attachment, region, uffd, process, read_only, counts } => {
-                self.bind(attachment, region, Bound { uffd, process, read_only, counts });
+            Command::Bind { attachment, region, uffd, read_only, counts } => {
+                self.bind(attachment, region, Bound { uffd, read_only, counts });
             }
             Command::Revoke { attachment } => self.engine.revoke(attachment),
             Command::Map { attachment, range, done } => {

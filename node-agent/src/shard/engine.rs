@@ -8,7 +8,6 @@ use pagemesh_protocol::{AgentId, Body, Incarnation, Input, Node, Output, PageId,
 use thiserror::Error;
 
 use super::executor::Executor;
-use super::near::Near;
 use super::poller::Poller;
 use super::ranges::Spot;
 use super::revocation::Revocations;
@@ -56,7 +55,6 @@ pub(super) struct Engine {
     rest: Option<Rest>,
     /// Where faults are read to.
     faults: [Fault; READ_BATCH],
-    near: Near,
     pub(super) executor: Executor,
     /// What is being taken away from programs.
     pub(super) revocations: Revocations,
@@ -94,7 +92,6 @@ impl Engine {
             waiting,
             rest,
             faults: [Fault::default(); READ_BATCH],
-            near: Near::default(),
             executor: Executor::new(setup.ahead_bytes, setup.metrics.clone()),
             revocations: Revocations::default(),
             metrics: setup.metrics,
@@ -167,12 +164,6 @@ impl Engine {
         };
         if batch.strange > 0 {
             self.metrics.strange_events.inc_by(batch.strange as u64);
-        }
-        if let Some(last) =
-            batch.faults.checked_sub(1).map(|at| self.faults[at].thread).filter(|thread| *thread != 0)
-        {
-            let programs = &mut self.executor.programs;
-            self.near.fault(|| programs.processor(id, last));
         }
         for at in 0..batch.faults {
             self.on_fault(id, self.faults[at], poller);

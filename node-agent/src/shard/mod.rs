@@ -15,7 +15,6 @@
 //! | `waits` | the faults that wait for a page |
 //! | `links` | the connections to peers |
 //! | `precedence` | when the thread runs |
-//! | `near` | where it runs |
 //!
 //! Architecture invariants: shards share nothing but metrics; in the steady state a fault costs no allocation and no
 //! lock; a userfaultfd's message is a hint, and what the protocol says of the page decides.
@@ -29,7 +28,6 @@ mod engine;
 mod executor;
 mod handle;
 mod links;
-mod near;
 mod poller;
 mod precedence;
 mod programs;

@@ -1,18 +1,20 @@
 //! When a shard's thread runs: as soon as it has something to do, whatever else runs on its processor.
 //!
-//! A program that waits for a page waits for two agents. Where programs keep processors busy, an ordinary thread that is woken there
-//! waits until the next tick, 4 ms: fifty times as long as all the rest of a fault. (A short slice or more weight, measured too,
-//! make it likely that it is chosen then, but under lazy preemption, the kernel's newer default, nobody is interrupted for it.)
-//! So a shard has a real-time class, in which it sleeps most of the time and works for microseconds.
+//! A program that waits for a page waits for two agents. Where programs keep all processors busy, an ordinary thread that is woken
+//! waits until the next tick, 4 ms: fifty times as long as all the rest of a fault. (A short slice and more weight make it likely
+//! that it is chosen then, but under lazy preemption, the kernel's newer default, nobody is interrupted for it.) So a shard that has
+//! had to wait gets a real-time class, and 57 us became of 4 ms.
 //!
-//! A real-time thread that does not sleep keeps everything else from its processor, and a program that does nothing but fault could
-//! bring that about. So what a shard may use in that class is bounded: one that is busy for most of some milliseconds is an
-//! ordinary thread, with the greatest weight among them, until it is not so busy any more.
+//! Not for ever, and not from the start: where processors are idle, the kernel places ordinary threads better (83 us where it was
+//! 140). So after a while it is an ordinary thread again and is seen to have to wait, or not to. And since a real-time thread that
+//! does not sleep keeps everything else from its processor, and a program that does nothing but fault could bring that about,
+//! one that is busy for most of some milliseconds is ordinary, too.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
 
 /// The lowest real-time priority: interrupts and the kernel's own threads go first.
 const PRIORITY: u32 = 1;
@@ -20,13 +22,14 @@ const PRIORITY: u32 = 1;
 const NICE: i32 = -20;
 const SLICE: u64 = 100_000;
 
-/// Rounds of a shard between two looks at the clock.
-const ROUNDS: u32 = 64;
-/// Nanoseconds over which it is judged how busy a shard is.
+/// Nanoseconds over which a shard is judged, at least.
 const WINDOW: u64 = 5_000_000;
-/// Percent of a window from which on it is too busy, and up to which it is not any more.
+/// Percent of a window for which it must have run to be too busy for a real-time class.
 const BUSY: u64 = 60;
-const CALM: u64 = 40;
+/// Nanoseconds for which it must have waited within a window to get one.
+const WAITED: u64 = 1_000_000;
+/// Nanoseconds for which it has one.
+const TERM: u64 = 5_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -39,10 +42,20 @@ enum Class {
 pub(super) struct Precedence {
     /// `None`: it is what it was when it started, since it may not be anything else.
     class: Option<Class>,
-    rounds: u32,
-    /// The beginning of the window: on the clock, and of the time that this thread has run.
+    /// When it got its class.
+    from: u64,
+    /// The beginning of the window: on the clock, and of the time that this thread has run and waited.
     since: u64,
+    spent: Spent,
+    /// What the kernel tells of this thread: `/proc/thread-self/schedstat`.
+    told: Option<File>,
+}
+
+/// Nanoseconds of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Spent {
     ran: u64,
+    waited: u64,
 }
 
 impl Precedence {
@@ -51,53 +64,49 @@ impl Precedence {
     /// # Errors
     /// It may not have any; everything goes on without.
     pub(super) fn take(now: u64) -> (Precedence, io::Result<()>) {
-        let taken = set(Class::RealTime).or_else(|_| set(Class::Ordinary).and(Err(Errno::EPERM)));
-        let class = match taken {
-            Ok(()) => Some(Class::RealTime),
-            Err(_) => None,
-        };
-        let precedence = Precedence { class, rounds: 0, since: now, ran: ran() };
-        (precedence, taken.map_err(io::Error::from))
+        // Whether it may, it must know before it is needed.
+        let taken = set(Class::RealTime).and_then(|()| set(Class::Ordinary));
+        let class = taken.is_ok().then_some(Class::Ordinary);
+        let told = File::open("/proc/thread-self/schedstat").ok();
+        let spent = told.as_ref().and_then(spent).unwrap_or_default();
+        (Precedence { class, from: now, since: now, spent, told }, taken.map_err(io::Error::from))
     }
 
     /// A round of the thread's loop is over.
     pub(super) fn round(&mut self, now: impl Fn() -> u64) {
-        self.rounds += 1;
-        if self.rounds < ROUNDS || self.class.is_none() {
-            return;
-        }
-        self.rounds = 0;
+        let (Some(class), Some(told)) = (self.class, &self.told) else { return };
         let now = now();
         let passed = now.saturating_sub(self.since);
         if passed < WINDOW {
             return;
         }
-        let ran = ran();
-        let next = next(self.class, (ran - self.ran) * 100 / passed);
-        (self.since, self.ran) = (now, ran);
-        if next != self.class
-            && let Some(class) = next
-            // If it is refused, it was allowed once: then later.
-            && set(class).is_ok()
-        {
-            self.class = next;
+        let Some(spent) = spent(told) else { return };
+        let within = Spent { ran: spent.ran - self.spent.ran, waited: spent.waited - self.spent.waited };
+        let next = next(class, now.saturating_sub(self.from), passed, within);
+        (self.since, self.spent) = (now, spent);
+        // If it is refused, it was allowed once: then later.
+        if next != class && set(next).is_ok() {
+            (self.class, self.from) = (Some(next), now);
         }
     }
 }
 
-/// The class of a thread that has run for so many percent of the time.
-fn next(class: Option<Class>, percent: u64) -> Option<Class> {
-    match class? {
-        Class::RealTime if percent >= BUSY => Some(Class::Ordinary),
-        Class::Ordinary if percent <= CALM => Some(Class::RealTime),
-        same @ (Class::RealTime | Class::Ordinary) => Some(same),
+/// The class of a thread that has had its class for so long, and did so much within a window.
+fn next(class: Class, held: u64, passed: u64, within: Spent) -> Class {
+    let busy = within.ran * 100 / passed.max(1) >= BUSY;
+    match class {
+        Class::RealTime if busy || held >= TERM => Class::Ordinary,
+        Class::Ordinary if !busy && within.waited >= WAITED => Class::RealTime,
+        same @ (Class::RealTime | Class::Ordinary) => same,
     }
 }
 
-/// Nanoseconds that the calling thread has run.
-fn ran() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has this clock");
-    time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
+/// What a thread has spent: the first two numbers.
+fn spent(told: &File) -> Option<Spent> {
+    let mut bytes = [0; 96];
+    let len = told.read_at(&mut bytes, 0).ok()?;
+    let mut numbers = str::from_utf8(&bytes[..len]).ok()?.split_ascii_whitespace().map(str::parse);
+    Some(Spent { ran: numbers.next()?.ok()?, waited: numbers.next()?.ok()? })
 }
 
 fn set(class: Class) -> Result<(), Errno> {
@@ -131,42 +140,47 @@ mod tests {
     }
 
     #[test]
-    fn the_calling_thread_has_it_and_no_other() {
+    fn taking_it_changes_no_other_thread() {
         let before = policy();
         let (taken, within) =
             std::thread::spawn(|| (Precedence::take(0).1, policy())).join().expect("it does not panic");
-        match taken {
-            Ok(()) => assert_eq!(within, libc::SCHED_RR),
-            // Whoever runs this may not.
-            Err(error) => assert_eq!((error.raw_os_error(), within), (Some(libc::EPERM), before)),
+        // Whoever runs this may not.
+        if let Err(error) = taken {
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM));
         }
-        assert_eq!(policy(), before);
+        assert_eq!((within, policy()), (libc::SCHED_OTHER, before));
     }
 
     #[test]
-    fn whoever_is_busy_is_ordinary_until_it_is_calm() {
+    fn who_has_waited_gets_it_and_who_is_busy_or_has_had_it_for_long_does_not_keep_it() {
         use Class::{Ordinary, RealTime};
-        for (class, percent, then) in [
-            (RealTime, 0, RealTime),
-            (RealTime, BUSY - 1, RealTime),
-            (RealTime, BUSY, Ordinary),
-            (Ordinary, 100, Ordinary),
-            (Ordinary, CALM + 1, Ordinary),
-            (Ordinary, CALM, RealTime),
+        let busy = WINDOW * BUSY / 100;
+        for (class, held, ran, waited, then) in [
+            (Ordinary, 0, 0, WAITED - 1, Ordinary),
+            (Ordinary, 0, 0, WAITED, RealTime),
+            (Ordinary, 0, busy, WAITED, Ordinary),
+            (RealTime, 0, 0, 0, RealTime),
+            (RealTime, 0, busy, 0, Ordinary),
+            (RealTime, TERM, 0, WAITED, Ordinary),
         ] {
-            assert_eq!(next(Some(class), percent), Some(then), "{class:?} at {percent} %");
+            assert_eq!(
+                next(class, held, WINDOW, Spent { ran, waited }),
+                then,
+                "{class:?} {held} {ran} {waited}"
+            );
         }
-        assert_eq!(next(None, 100), None);
     }
 
     #[test]
-    fn a_thread_that_does_not_sleep_becomes_ordinary() {
+    fn a_real_time_thread_that_does_not_sleep_becomes_ordinary() {
         let thread = std::thread::spawn(|| {
             let clock = crate::shard::monotonic_nanos;
             let (mut precedence, taken) = Precedence::take(clock());
             if taken.is_err() {
                 return; // Whoever runs this may not, and nothing is bounded where nothing is given.
             }
+            set(Class::RealTime).expect("it was allowed before");
+            precedence.class = Some(Class::RealTime);
             let end = clock() + 10_000_000_000;
             while policy() == libc::SCHED_RR {
                 assert!(clock() < end, "it runs on as a real-time thread");

@@ -162,7 +162,7 @@ mod tests {
     const PAGE: PageId = PageId { region: RegionId(1), index: 2 };
 
     fn wait(attachment: u64, address: u64, write: bool, protected: bool) -> Wait {
-        let fault = Fault { address, write, protected, thread: 0 };
+        let fault = Fault { address, write, protected };
         Wait::new(PAGE, AttachmentId(attachment), address, fault, Time(5))
     }
 

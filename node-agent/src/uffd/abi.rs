@@ -12,7 +12,6 @@ pub(super) const API_VERSION: u64 = 0xAA;
 
 pub(super) const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
 pub(super) const FEATURE_MISSING_SHMEM: u64 = 1 << 5;
-pub(super) const FEATURE_THREAD_ID: u64 = 1 << 8;
 pub(super) const FEATURE_MINOR_SHMEM: u64 = 1 << 10;
 pub(super) const FEATURE_EXACT_ADDRESS: u64 = 1 << 11;
 pub(super) const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;

@@ -37,8 +37,6 @@ pub struct Fault {
     pub write: bool,
     /// The page is mapped, but write-protected.
     pub protected: bool,
-    /// The thread's number as its program sees it; 0 where the kernel was not asked to tell.
-    pub thread: u32,
 }
 
 /// What one [`Uffd::read`] brought.
@@ -232,7 +230,7 @@ fn proc_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// A `struct uffd_msg`: event at 0, then for a page fault flags at 8, the address at 16 and the thread at 24.
+/// A `struct uffd_msg`: event at 0, then for a page fault flags at 8 and the address at 16.
 fn parse(message: &[u8]) -> Option<Fault> {
     let word = |at: usize| Some(u64::from_ne_bytes(message.get(at..at + 8)?.try_into().ok()?));
     if message.first() != Some(&abi::EVENT_PAGEFAULT) {
@@ -244,7 +242,6 @@ fn parse(message: &[u8]) -> Option<Fault> {
         // A store to a protected page carries both flags; either says that it stores.
         write: flags & (abi::PAGEFAULT_WRITE | abi::PAGEFAULT_WP) != 0,
         protected: flags & abi::PAGEFAULT_WP != 0,
-        thread: u32::from_ne_bytes(message.get(24..28)?.try_into().ok()?),
     })
 }
 

@@ -22,7 +22,7 @@ pub struct Feature {
 }
 
 /// Everything that the agent asks of a userfaultfd.
-pub const NEEDED: [Feature; 7] = [
+pub const NEEDED: [Feature; 6] = [
     Feature {
         bit: abi::FEATURE_PAGEFAULT_FLAG_WP,
         name: "PAGEFAULT_FLAG_WP",
@@ -32,11 +32,6 @@ pub const NEEDED: [Feature; 7] = [
         bit: abi::FEATURE_MISSING_SHMEM,
         name: "MISSING_SHMEM",
         purpose: "notice the first touch of a page",
-    },
-    Feature {
-        bit: abi::FEATURE_THREAD_ID,
-        name: "THREAD_ID",
-        purpose: "run where the thread runs that waits",
     },
     Feature {
         bit: abi::FEATURE_MINOR_SHMEM,

@@ -139,8 +139,7 @@ impl Program {
             if batch.faults > 0 {
                 assert_eq!(batch.faults, 1, "tests touch one thing at a time");
                 let address = faults[0].address - self.memory.base();
-                assert_ne!(faults[0].thread, 0, "the kernel tells which thread it was");
-                return Fault { address, thread: 0, ..faults[0] };
+                return Fault { address, ..faults[0] };
             }
         }
     }

@@ -15,7 +15,7 @@ fn page_of(word: u64) -> Vec<u8> {
 }
 
 fn fault(address: u64, write: bool, protected: bool) -> Fault {
-    Fault { address, write, protected, thread: 0 }
+    Fault { address, write, protected }
 }
 
 #[test]

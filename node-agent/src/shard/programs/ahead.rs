@@ -25,11 +25,6 @@ impl Programs {
         (window.count > 0).then_some(window)
     }
 
-    /// The processor on which a thread of a program ran last.
-    pub(in crate::shard) fn processor(&mut self, id: AttachmentId, thread: u32) -> Option<usize> {
-        self.by_id.get_mut(&id)?.threads.processor(thread)
-    }
-
     /// Maps pages that have come together, where they are not mapped yet.
     pub(in crate::shard) fn map_run(&mut self, run: &Run) {
         let Some(attachment) = self.by_id.get(&run.attachment) else { return };

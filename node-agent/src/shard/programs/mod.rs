@@ -10,7 +10,6 @@ use std::time::Duration;
 use pagemesh_protocol::{Access, PageId, RegionId};
 
 use super::ahead::Streams;
-use super::near::Threads;
 use super::ranges::Ranges;
 use super::waits::Wait;
 use super::{AttachmentId, Counts, Range};
@@ -25,7 +24,6 @@ const PROTECT_TRIES: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) uffd: Arc<Uffd>,
-    pub(super) process: u32,
     pub(super) read_only: bool,
     pub(super) counts: Arc<Counts>,
 }
@@ -44,7 +42,6 @@ pub(super) struct Attachment {
     counts: Arc<Counts>,
     /// Where it goes next.
     streams: Streams,
-    threads: Threads,
     /// It has ended, but its process lives on with what it has mapped: nothing is served any more, and what it may
     /// write still has to be taken from it.
     orphan: bool,
@@ -107,23 +104,12 @@ impl Programs {
 
     pub(super) fn insert(&mut self, id: AttachmentId, region: RegionId, page_size: u32, bound: Bound) {
         self.bury();
-        let Bound { uffd, process, read_only, counts } = bound;
-        let threads = Threads::of(process);
+        let Bound { uffd, read_only, counts } = bound;
         let ranges = Ranges::new(page_size);
         let streams = Streams::new(self.ahead_bytes / u64::from(page_size));
         let (revoked, orphan) = (false, false);
-        let attachment = Attachment {
-            region,
-            uffd,
-            page_size,
-            ranges,
-            read_only,
-            revoked,
-            counts,
-            streams,
-            threads,
-            orphan,
-        };
+        let attachment =
+            Attachment { region, uffd, page_size, ranges, read_only, revoked, counts, streams, orphan };
         self.by_id.insert(id, attachment);
     }
 

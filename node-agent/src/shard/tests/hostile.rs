@@ -104,8 +104,8 @@ impl Alone {
         let uffd = Arc::new(new_uffd());
         uffd.register(memory.base(), memory.len()).unwrap();
         let (bound, counts) = (uffd.clone(), Arc::default());
-        let (region, process) = (REGION, std::process::id());
-        self.shard.send(Command::Bind { attachment, region, uffd: bound, process, read_only: false, counts });
+        let region = REGION;
+        self.shard.send(Command::Bind { attachment, region, uffd: bound, read_only: false, counts });
         let (done, answer) = oneshot::channel();
         let range = Range { base: memory.base() + known.base, ..known };
         self.shard.send(Command::Map { attachment, range, done });

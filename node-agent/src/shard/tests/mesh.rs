@@ -90,8 +90,8 @@ impl Agent {
         for (index, (shard, counts)) in self.shards.iter().zip(&counts).enumerate() {
             let uffd = Arc::new(new_uffd());
             let (bound, counts) = (uffd.clone(), counts.clone());
-            let (region, process) = (REGION, std::process::id());
-            shard.send(Command::Bind { attachment, region, uffd: bound, process, read_only: false, counts });
+            let region = REGION;
+            shard.send(Command::Bind { attachment, region, uffd: bound, read_only: false, counts });
             for (_, range) in parts.iter().filter(|(shard, _)| usize::from(*shard) == index) {
                 uffd.register(range.base, range.len).unwrap();
                 let (done, answer) = oneshot::channel();
