@@ -154,7 +154,7 @@ mod tests {
             "pagemesh probe --region a/b --as writer --token t --timeout 5s --socket /s",
             "pagemesh probe --region b --as 1 --token t --node 0",
             "pagemesh bench",
-            "pagemesh bench remote-read lock --rounds 5 --json /tmp/x --dir /tmp/y",
+            "pagemesh bench remote-read lock-2 --rounds 5 --json /tmp/x --dir /tmp/y",
             "pagemesh bench apps",
             "pagemesh bench apps jacobi tsp=12 sort=1000,2 --json /tmp/x --dir /tmp/y",
             "pagemesh version",
