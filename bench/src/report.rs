@@ -6,7 +6,7 @@ use crate::floor::table::FloorRow;
 use crate::limits::Agreement;
 
 /// Percent of the processors' time that others may have taken for a verdict to be given.
-const STEAL_MAX: f64 = 5.0;
+pub(crate) const STEAL_MAX: f64 = 5.0;
 
 /// What a run has found.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +22,8 @@ pub struct Report {
     pub rounds: usize,
     /// Percent of the processors' time that the machine's owner gave to others.
     pub steal_percent: f64,
+    /// That was too much for a verdict.
+    pub disturbed: bool,
 }
 
 /// A workload.
@@ -53,12 +55,6 @@ pub struct Row {
 }
 
 impl Report {
-    /// Whether the machine was too busy with others for a verdict.
-    #[must_use]
-    pub fn is_disturbed(&self) -> bool {
-        self.steal_percent > STEAL_MAX
-    }
-
     /// Rows of a table of the floor: setup, TCP 64 B, TCP 4 KiB, local fault, remote fault, remote upgrade, stream.
     pub fn floor_cells(&self) -> impl Iterator<Item = [String; 7]> {
         self.floor.iter().map(|row| {
@@ -78,9 +74,9 @@ impl Report {
     pub fn cells(&self) -> impl Iterator<Item = [String; 8]> {
         self.rows.iter().map(|row| {
             let verdict = match row.good {
-                _ if self.is_disturbed() => "?",
                 Some(true) => "ok",
                 Some(false) => "MISSED",
+                None if row.limit.is_some() => "?",
                 None => "",
             };
             let value = |value: f64| if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") };

@@ -115,7 +115,7 @@ fn print(report: &Report) -> Result<ExitCode> {
         "{} rounds; others took {:.1} % of the processors\n",
         report.rounds, report.steal_percent
     ))?;
-    if report.is_disturbed() {
+    if report.disturbed {
         eprintln!("pagemesh: that is too much to say anything; try again when the machine is quieter");
         return Ok(ExitCode::SUCCESS);
     }

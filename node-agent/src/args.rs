@@ -15,7 +15,7 @@ const LIBRARY: &str = "/usr/local/lib/pagemesh/libpagemesh_preload.so";
 /// The least that a node can lend.
 const MEMORY_MIN: u64 = 1 << 20;
 /// What `--fault-ahead` may ask for.
-const FAULT_AHEAD_MAX: u64 = 64 << 20;
+const FAULT_AHEAD_MAX: u64 = 4 << 20;
 
 /// The pagemesh agent of a node: it shares the memory of regions with its peers.
 #[derive(Debug, clap::Parser)]
@@ -195,7 +195,7 @@ fn memory(text: &str) -> Result<u64, String> {
 fn fault_ahead(text: &str) -> Result<u64, String> {
     let bytes = Quantity::from(text).bytes().map_err(|error| error.to_string())?;
     if bytes > FAULT_AHEAD_MAX {
-        return Err("write at most 64Mi: what is asked for ahead keeps others waiting".into());
+        return Err("write at most 4Mi: what is asked for ahead keeps others waiting".into());
     }
     Ok(bytes)
 }
@@ -328,7 +328,7 @@ mod tests {
             ["--socket-mode", "0888"],
             ["--socket-mode", "1777"],
             ["--turn", "1000001"],
-            ["--fault-ahead", "65Mi"],
+            ["--fault-ahead", "5Mi"],
             ["--fault-ahead", "-1"],
             ["--attachments", "0"],
             ["--id", "1024"],

@@ -6,7 +6,7 @@ use super::{Beside, Mesh, Of, Taken, Unit, Workload};
 use crate::PAGES;
 use crate::program::Order;
 
-/// What the pages of a round hold: never what they held before.
+/// What the pages hold: never what they held before.
 fn value(round: u64) -> u64 {
     (round + 1) << 32
 }
@@ -88,7 +88,7 @@ pub(super) const THIRD_NODE_READ: Workload = Workload {
 
 pub(super) const BUSY: Workload = Workload {
     name: "busy-read",
-    what: "remote-read while programs keep all processors busy",
+    what: "remote-read while programs keep all processors busy, once the agents know",
     beside: Beside::OwnRemoteRead,
     limit: Some(1.5),
     unit: Unit::Micros,

@@ -133,6 +133,13 @@ pub(crate) struct Workload {
     pub(crate) round: fn(&mut Mesh, u64) -> Result<Taken>,
 }
 
+impl Workload {
+    /// Whether it is measured when all others have been: agents that have had to wait behave otherwise for a while.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.name == faults::BUSY.name
+    }
+}
+
 /// Programs on three nodes, two of each region on each.
 pub(crate) struct Mesh {
     /// By region, node and number.

@@ -18,6 +18,10 @@ use crate::metrics::{Direction, Metrics, Served};
 use crate::peer::Frame;
 use crate::uffd::{Fault, READ_BATCH};
 
+/// Pages that are asked for ahead of the faults that were read together: what comes of one program's faults must not keep the others
+/// waiting for long.
+const AHEAD_MAX: u64 = 1024;
+
 /// Why a frame does not fit what this agent knows of its region. It is passed over; the connection goes on, since it
 /// serves other regions as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -165,29 +169,36 @@ impl Engine {
         if batch.strange > 0 {
             self.metrics.strange_events.inc_by(batch.strange as u64);
         }
+        let mut room = AHEAD_MAX;
         for at in 0..batch.faults {
-            self.on_fault(id, self.faults[at], poller);
+            let fault = self.faults[at];
+            if let Some(page) = self.on_fault(id, fault) {
+                self.look_ahead(id, page, fault.write, &mut room, poller);
+            }
         }
     }
 
-    fn on_fault(&mut self, id: AttachmentId, fault: Fault, poller: &Poller) {
-        let Some(attachment) = self.executor.programs.get(id) else { return };
+    /// Takes up a fault. Returns its page, if it is one that the program may have.
+    fn on_fault(&mut self, id: AttachmentId, fault: Fault) -> Option<PageId> {
+        let attachment = self.executor.programs.get(id)?;
         let (index, address) = match attachment.ranges.spot(fault.address) {
             Spot::Page { index, address } => (index, address),
             Spot::Unmapped => {
                 // A race between two threads of the program; the one that touches finds out when it tries again.
                 self.metrics.faults_unmapped.inc();
                 let _ = attachment.uffd.wake(kernel_page(fault.address), crate::uffd::KERNEL_PAGE);
-                return;
+                return None;
             }
             Spot::Unknown => {
                 let reason = format!("it faulted at {:#x}, where it has mapped nothing", fault.address);
-                return self.executor.programs.end(id, reason);
+                self.executor.programs.end(id, reason);
+                return None;
             }
         };
         let page = PageId { region: attachment.region, index };
         if attachment.revoked {
-            return self.expel(id, page);
+            self.expel(id, page);
+            return None;
         }
         // A program that has made its private mapping writable stores into a copy of its own, for which it needs the page.
         let fault =
@@ -198,12 +209,14 @@ impl Engine {
             self.metrics.faults_repeated.inc();
         }
         self.step(Input::Fault { page, access: wait.access() }, &[]);
-        self.look_ahead(id, page, fault.write, poller);
+        Some(page)
     }
 
     /// Asks for pages that a program will touch soon, if it seems so.
-    fn look_ahead(&mut self, id: AttachmentId, page: PageId, write: bool, poller: &Poller) {
-        let Some(window) = self.executor.programs.look_ahead(id, page.index, write) else { return };
+    fn look_ahead(&mut self, id: AttachmentId, page: PageId, write: bool, room: &mut u64, poller: &Poller) {
+        let window = self.executor.programs.look_ahead(id, page.index, write, *room);
+        let Some(window) = window else { return };
+        *room -= window.count;
         // Whoever waits for the page that was touched need not wait for what follows.
         self.executor.map_pending();
         self.executor.ahead.ask(id, page.region, window);

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 
-/// The lowest real-time priority: interrupts and the kernel's own threads go first.
+/// The lowest real-time priority: interrupts and whatever else is real-time go first.
 const PRIORITY: u32 = 1;
 /// The greatest weight of an ordinary thread, and its slice in nanoseconds: the shortest that the kernel gives.
 const NICE: i32 = -20;
@@ -40,8 +40,11 @@ enum Class {
 /// The class of the thread that made it, and by which it is to be used.
 #[derive(Debug)]
 pub(super) struct Precedence {
-    /// `None`: it is what it was when it started, since it may not be anything else.
-    class: Option<Class>,
+    class: Class,
+    /// It may have a real-time class.
+    allowed: bool,
+    /// Its weight as an ordinary thread.
+    nice: i32,
     /// When it got its class.
     from: u64,
     /// The beginning of the window: on the clock, and of the time that this thread has run and waited.
@@ -59,34 +62,48 @@ struct Spent {
 }
 
 impl Precedence {
-    /// Takes precedence for the calling thread.
+    /// Takes precedence for the calling thread, as far as it may have any.
     ///
     /// # Errors
-    /// It may not have any; everything goes on without.
+    /// It will not have a real-time class: it may not, or the kernel does not tell when it would need one. Everything goes on
+    /// without.
     pub(super) fn take(now: u64) -> (Precedence, io::Result<()>) {
-        // Whether it may, it must know before it is needed.
-        let taken = set(Class::RealTime).and_then(|()| set(Class::Ordinary));
-        let class = taken.is_ok().then_some(Class::Ordinary);
-        let told = File::open("/proc/thread-self/schedstat").ok();
-        let spent = told.as_ref().and_then(spent).unwrap_or_default();
-        (Precedence { class, from: now, since: now, spent, told }, taken.map_err(io::Error::from))
+        // Each by itself: they are allowed by different limits.
+        let real_time = set(Class::RealTime, 0);
+        let nice = [NICE, 0].into_iter().find(|nice| set(Class::Ordinary, *nice).is_ok()).unwrap_or(0);
+        let (told, spent) =
+            match File::open("/proc/thread-self/schedstat").ok().map(|told| (spent(&told), told)) {
+                Some((Some(spent), told)) => (Some(told), spent),
+                Some((None, _)) | None => (None, Spent::default()),
+            };
+        let found = match &told {
+            Some(_) => real_time.map_err(io::Error::from),
+            None => Err(io::Error::other(
+                "the kernel does not tell how long threads wait: /proc/thread-self/schedstat",
+            )),
+        };
+        let allowed = found.is_ok();
+        (Precedence { class: Class::Ordinary, allowed, nice, from: now, since: now, spent, told }, found)
     }
 
     /// A round of the thread's loop is over.
     pub(super) fn round(&mut self, now: impl Fn() -> u64) {
-        let (Some(class), Some(told)) = (self.class, &self.told) else { return };
+        let Some(told) = self.told.as_ref().filter(|_| self.allowed) else { return };
         let now = now();
         let passed = now.saturating_sub(self.since);
         if passed < WINDOW {
             return;
         }
         let Some(spent) = spent(told) else { return };
-        let within = Spent { ran: spent.ran - self.spent.ran, waited: spent.waited - self.spent.waited };
-        let next = next(class, now.saturating_sub(self.from), passed, within);
+        let within = Spent {
+            ran: spent.ran.saturating_sub(self.spent.ran),
+            waited: spent.waited.saturating_sub(self.spent.waited),
+        };
+        let next = next(self.class, now.saturating_sub(self.from), passed, within);
         (self.since, self.spent) = (now, spent);
         // If it is refused, it was allowed once: then later.
-        if next != class && set(next).is_ok() {
-            (self.class, self.from) = (Some(next), now);
+        if next != self.class && set(next, self.nice).is_ok() {
+            (self.class, self.from) = (next, now);
         }
     }
 }
@@ -109,10 +126,11 @@ fn spent(told: &File) -> Option<Spent> {
     Some(Spent { ran: numbers.next()?.ok()?, waited: numbers.next()?.ok()? })
 }
 
-fn set(class: Class) -> Result<(), Errno> {
+/// `nice`: the weight of an ordinary thread.
+fn set(class: Class, nice: i32) -> Result<(), Errno> {
     let (policy, priority, nice, slice) = match class {
         Class::RealTime => (libc::SCHED_RR, PRIORITY, 0, 0),
-        Class::Ordinary => (libc::SCHED_OTHER, 0, NICE, SLICE),
+        Class::Ordinary => (libc::SCHED_OTHER, 0, nice, SLICE),
     };
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
@@ -179,9 +197,11 @@ mod tests {
             if taken.is_err() {
                 return; // Whoever runs this may not, and nothing is bounded where nothing is given.
             }
-            set(Class::RealTime).expect("it was allowed before");
-            precedence.class = Some(Class::RealTime);
-            let end = clock() + 10_000_000_000;
+            set(Class::RealTime, 0).expect("it was allowed before");
+            precedence.class = Class::RealTime;
+            precedence.from = clock();
+            // Long before its term is over.
+            let end = clock() + TERM / 4;
             while policy() == libc::SCHED_RR {
                 assert!(clock() < end, "it runs on as a real-time thread");
                 precedence.round(clock);

@@ -55,7 +55,8 @@ impl Worker {
             tracing::warn!(
                 shard = index,
                 %error,
-                "where programs keep processors busy, faults will wait for them: give the agent CAP_SYS_NICE"
+                "where programs keep processors busy, faults will wait for them: give the agent CAP_SYS_NICE, and its control \
+                 group real-time run time if the kernel has CONFIG_RT_GROUP_SCHED"
             );
         }
         let metrics = setup.metrics.clone();

@@ -21,6 +21,10 @@ const NEEDED_MIN: u64 = 2;
 const NEEDED_MAX: u64 = 64;
 /// Windows' worth of use in one stream that makes windows longer.
 const LONG: u64 = 8;
+/// Faults elsewhere after which a stream may have ended.
+const RESTED: u64 = 3;
+/// Faults elsewhere for which a stream is remembered, if others can be forgotten.
+const KEPT: u64 = 1024;
 /// The longest step that begins a stream: a row of a matrix of doubles with 64 Ki columns, at 4 KiB pages.
 const STEP_MAX: u64 = 128;
 
@@ -77,12 +81,16 @@ struct Stream {
     last: u64,
     /// Pages from one to the next; 0 while there has been one fault only.
     step: i64,
-    /// It stores.
+    /// The last page was stored to.
+    wrote: bool,
+    /// What was asked for last was asked for to be written. Then nothing more is seen of stores.
     writes: bool,
     /// Steps from `last` that have been asked for.
     asked: u64,
     /// Steps from `last` to the mark of the window that was asked for last.
     mark: u64,
+    /// What it has asked for last was cut short.
+    is_cut: bool,
     /// Pages behind the first that it has gone.
     gone: u64,
     /// Of those, pages that had been asked for.
@@ -90,9 +98,11 @@ struct Stream {
 }
 
 impl Stream {
-    /// Pages from its last to the farthest that it has touched or asked for.
-    fn reach(&self) -> u64 {
-        self.gone.max(self.asked).saturating_mul(self.step.unsigned_abs())
+    /// Whether a page lies where it has come along.
+    fn has_passed(&self, page: u64) -> bool {
+        let back = self.last.wrapping_sub(page).cast_signed();
+        (back < 0) == (self.step < 0)
+            && back.unsigned_abs() <= self.gone.saturating_mul(self.step.unsigned_abs())
     }
 }
 
@@ -116,22 +126,25 @@ impl Streams {
         }
         self.now += 1;
         let now = self.now;
-        // The same page again: a signal, another thread, or a store behind a load.
-        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.at > 0 && stream.last == page) {
-            stream.writes |= write;
+        let goes_on = |stream: &Stream| {
+            steps(stream.last, page, stream.step).is_some_and(|k| (1..=stream.asked.max(1)).contains(&k))
+        };
+        // Of several the one that was seen last: others rest where this one goes now.
+        let known =
+            |(_, stream): &(usize, &Stream)| stream.at > 0 && (stream.last == page || goes_on(stream));
+        let known = self.streams.iter().enumerate().filter(known).max_by_key(|(_, stream)| stream.at);
+        if let Some((at, known)) = known {
+            if known.last != page {
+                return self.go_on(at, page, write);
+            }
+            // The same page again: a signal, another thread, or a store behind a load.
+            let stream = &mut self.streams[at];
+            stream.wrote |= write;
             stream.at = now;
             return None;
         }
-        let goes_on = |stream: &Stream| {
-            stream.at > 0
-                && steps(stream.last, page, stream.step)
-                    .is_some_and(|k| (1..=stream.asked.max(1)).contains(&k))
-        };
-        if let Some(at) = self.streams.iter().position(goes_on) {
-            return self.go_on(at, page, write);
-        }
         // Who begins anew where a stream has been has left it.
-        let left = |stream: &Stream| stream.asked > 0 && stream.last.abs_diff(page) <= stream.reach();
+        let left = |stream: &Stream| stream.asked > 0 && stream.at + RESTED < now && stream.has_passed(page);
         if let Some(at) = self.streams.iter().position(left) {
             self.end(at);
         }
@@ -142,10 +155,10 @@ impl Streams {
         let stream = &mut self.streams[at];
         if near(stream) {
             stream.step = page.wrapping_sub(stream.last).cast_signed();
-            (stream.at, stream.last, stream.writes, stream.gone) = (now, page, write, 1);
+            (stream.at, stream.last, stream.wrote, stream.gone) = (now, page, stream.wrote || write, 1);
         } else {
             self.end(at);
-            self.streams[at] = Stream { at: now, last: page, writes: write, ..Stream::default() };
+            self.streams[at] = Stream { at: now, last: page, wrote: write, ..Stream::default() };
         }
         None
     }
@@ -158,7 +171,8 @@ impl Streams {
         let reached = gone.min(stream.asked);
         let at_mark = gone >= stream.mark;
         (stream.at, stream.last) = (now, page);
-        stream.writes = write;
+        let writes = stream.writes || stream.wrote || write;
+        stream.wrote = write;
         stream.used += reached;
         stream.gone += gone;
         self.outcome.used += reached;
@@ -169,7 +183,8 @@ impl Streams {
         let count = stream.gone.min(limit).max(WINDOW_MIN.min(limit));
         let ahead = stream.step.checked_mul(stream.asked.cast_signed() + 1);
         let first = ahead.and_then(|ahead| page.checked_add_signed(ahead))?;
-        let access = if stream.writes { Access::Write } else { Access::Read };
+        (stream.writes, stream.is_cut) = (writes, false);
+        let access = if writes { Access::Write } else { Access::Read };
         let window = Window { first, step: stream.step, count, access };
         stream.mark = stream.asked + 1;
         stream.asked += count;
@@ -180,14 +195,32 @@ impl Streams {
         Some(window)
     }
 
+    /// Of the window that the last fault has led to, only `count` pages are asked for: the program has mapped no more, or enough is
+    /// asked for already. It may be all of them, if there are no more behind it.
+    pub(in crate::shard) fn cut(&mut self, window: Window, count: u64) {
+        let now = self.now;
+        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.at == now) {
+            stream.asked -= window.count - count;
+            stream.is_cut = true;
+        }
+    }
+
+    /// The stream to be forgotten for another one: the oldest, but of those that are streams only one that has rested for long. Faults
+    /// all over the region come far more often than those of a stream with long windows.
     fn oldest(&self) -> usize {
-        let ages = self.streams.iter().enumerate().min_by_key(|(_, stream)| stream.at);
+        let age = |stream: &Stream| (stream.asked > 0 && self.now - stream.at < KEPT, stream.at);
+        let ages = self.streams.iter().enumerate().min_by_key(|(_, stream)| age(stream));
         ages.map_or(0, |(at, _)| at)
     }
 
     /// A stream is over.
     fn end(&mut self, at: usize) {
-        let Stream { asked, used, .. } = std::mem::take(&mut self.streams[at]);
+        let Stream { asked, used, is_cut, .. } = std::mem::take(&mut self.streams[at]);
+        if is_cut {
+            // It has come to the end of what there is, as far as is known: of mapped pages nothing is seen.
+            self.outcome.used += asked;
+            return;
+        }
         self.outcome.wasted += asked;
         // Half as much as was good for something is too much.
         if 2 * asked > used {

@@ -8,21 +8,27 @@ use crate::shard::ahead::{Run, Window};
 use crate::uffd::OpError;
 
 impl Programs {
-    /// A program has touched a page. Returns what to ask for ahead.
+    /// A program has touched a page. Returns what to ask for ahead, of which there may be `room` pages.
     pub(in crate::shard) fn look_ahead(
         &mut self,
         id: AttachmentId,
         page: u64,
         write: bool,
+        room: u64,
     ) -> Option<Window> {
         let attachment = self.by_id.get_mut(&id)?;
         let window = attachment.streams.fault(page, write);
         self.metrics.ahead(attachment.streams.outcome());
-        let mut window = window?;
+        let window = window?;
         // As far as it has mapped the region, and this shard serves it.
         let mapped = |page: &u64| attachment.ranges.addresses(*page).next().is_some();
-        window.count = window.pages().take_while(mapped).count() as u64;
-        (window.count > 0).then_some(window)
+        let and_one = Window { count: window.count + 1, ..window };
+        let there = and_one.pages().take_while(mapped).count() as u64;
+        let count = window.count.min(there).min(room);
+        if there <= window.count || count < window.count {
+            attachment.streams.cut(window, count);
+        }
+        (count > 0).then_some(Window { count, ..window })
     }
 
     /// Maps pages that have come together, where they are not mapped yet.

@@ -11,7 +11,7 @@ use crate::uffd::testing::Mapping;
 const PAGE: u64 = 4096;
 const PAGES: u64 = 512;
 
-/// All pages, far from one another: no stream.
+/// All pages, far from one another.
 fn scattered() -> impl Iterator<Item = u64> {
     (0..PAGES).map(|at| at * 211 % PAGES)
 }
