@@ -28,8 +28,7 @@ pub(super) struct Shape {
 
 impl Default for Shape {
     fn default() -> Shape {
-        // What faults cost is told fault by fault.
-        let ahead_bytes = 0;
+        let ahead_bytes = 512 << 10;
         Shape { pages: 4, page_size: 4096, coherence: Coherence::WriteInvalidate, shards: 1, ahead_bytes }
     }
 }

@@ -6,3 +6,4 @@ mod counted;
 mod hostile;
 mod mesh;
 mod sharing;
+mod streams;
