@@ -171,15 +171,14 @@ impl Engine {
         }
         let mut room = AHEAD_MAX;
         for at in 0..batch.faults {
-            let fault = self.faults[at];
-            if let Some(page) = self.on_fault(id, fault) {
-                self.look_ahead(id, page, fault.write, &mut room, poller);
+            if let Some(wait) = self.on_fault(id, self.faults[at]) {
+                self.look_ahead(&wait, &mut room, poller);
             }
         }
     }
 
-    /// Takes up a fault. Returns its page, if it is one that the program may have.
-    fn on_fault(&mut self, id: AttachmentId, fault: Fault) -> Option<PageId> {
+    /// Takes up a fault. Returns what the program waits for, if it may have it.
+    fn on_fault(&mut self, id: AttachmentId, fault: Fault) -> Option<Wait> {
         let attachment = self.executor.programs.get(id)?;
         let (index, address) = match attachment.ranges.spot(fault.address) {
             Spot::Page { index, address } => (index, address),
@@ -209,17 +208,17 @@ impl Engine {
             self.metrics.faults_repeated.inc();
         }
         self.step(Input::Fault { page, access: wait.access() }, &[]);
-        Some(page)
+        Some(wait)
     }
 
-    /// Asks for pages that a program will touch soon, if it seems so.
-    fn look_ahead(&mut self, id: AttachmentId, page: PageId, write: bool, room: &mut u64, poller: &Poller) {
-        let window = self.executor.programs.look_ahead(id, page.index, write, *room);
-        let Some(window) = window else { return };
+    /// Asks for pages that a program will touch soon, if it seems so: of `room` pages at most, which become fewer by that.
+    fn look_ahead(&mut self, wait: &Wait, room: &mut u64, poller: &Poller) {
+        let Some(window) = self.executor.programs.look_ahead(wait, *room) else { return };
+        let page = wait.page;
         *room -= window.count;
         // Whoever waits for the page that was touched need not wait for what follows.
         self.executor.map_pending();
-        self.executor.ahead.ask(id, page.region, window);
+        self.executor.ahead.ask(wait.attachment, page.region, window);
         for index in window.pages() {
             self.step(Input::Fault { page: PageId { index, ..page }, access: window.access }, &[]);
             self.executor.send_many(poller);

@@ -3,21 +3,15 @@
 use pagemesh_protocol::Access;
 
 use super::Programs;
-use crate::shard::AttachmentId;
 use crate::shard::ahead::{Run, Window};
+use crate::shard::waits::Wait;
 use crate::uffd::OpError;
 
 impl Programs {
     /// A program has touched a page. Returns what to ask for ahead, of which there may be `room` pages.
-    pub(in crate::shard) fn look_ahead(
-        &mut self,
-        id: AttachmentId,
-        page: u64,
-        write: bool,
-        room: u64,
-    ) -> Option<Window> {
-        let attachment = self.by_id.get_mut(&id)?;
-        let window = attachment.streams.fault(page, write);
+    pub(in crate::shard) fn look_ahead(&mut self, wait: &Wait, room: u64) -> Option<Window> {
+        let attachment = self.by_id.get_mut(&wait.attachment)?;
+        let window = attachment.streams.fault(wait.page.index, wait.write);
         self.metrics.ahead(attachment.streams.outcome());
         let window = window?;
         // As far as it has mapped the region, and this shard serves it.

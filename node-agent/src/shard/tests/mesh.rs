@@ -80,8 +80,17 @@ impl Agent {
         self.attach_counted(attachment).0
     }
 
+    /// The same, of a program that may only read.
+    pub(super) fn attach_read_only(&self, attachment: AttachmentId) -> Arc<Mapping> {
+        self.bind(attachment, true).0
+    }
+
     /// The same, with what its faults cost in each shard.
     pub(super) fn attach_counted(&self, attachment: AttachmentId) -> (Arc<Mapping>, Vec<Arc<Counts>>) {
+        self.bind(attachment, false)
+    }
+
+    fn bind(&self, attachment: AttachmentId, read_only: bool) -> (Arc<Mapping>, Vec<Arc<Counts>>) {
         let memory = Arc::new(Mapping::of(&self.file));
         let whole = Range { base: memory.base(), len: memory.len(), offset: 0 };
         let parts = split(whole, REGION, self.shape.page_size.into(), self.shape.shards);
@@ -90,7 +99,7 @@ impl Agent {
             let uffd = Arc::new(new_uffd());
             let (bound, counts) = (uffd.clone(), counts.clone());
             let region = REGION;
-            shard.send(Command::Bind { attachment, region, uffd: bound, read_only: false, counts });
+            shard.send(Command::Bind { attachment, region, uffd: bound, read_only, counts });
             for (_, range) in parts.iter().filter(|(shard, _)| usize::from(*shard) == index) {
                 uffd.register(range.base, range.len).unwrap();
                 let (done, answer) = oneshot::channel();

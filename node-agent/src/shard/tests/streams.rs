@@ -62,3 +62,16 @@ fn nor_when_connections_break() {
         share(&mesh, |round| mesh.cut(2, (round % 2) as u16));
     }
 }
+
+/// Its stores end in copies of its own, for which it needs pages as one who loads does: nobody may lose a page by that.
+#[test]
+fn who_may_only_read_takes_no_page_by_a_row_of_stores() {
+    let mesh = Mesh::start(2, Shape { pages: PAGES, ..Shape::default() });
+    let writer = mesh.agents[1].attach(AttachmentId(1));
+    write(&writer, 1);
+    let given_up = || mesh.agents[1].metric("pagemesh_pages_given_up_total");
+    let before = given_up();
+    write(&mesh.agents[0].attach_read_only(AttachmentId(2)), 2);
+    assert!(mesh.agents[0].metric("pagemesh_ahead_pages_total{outcome=\"used\"}") > 0);
+    assert_eq!(given_up(), before);
+}
