@@ -26,7 +26,7 @@ pub use floor::table::FloorRow;
 pub use limits::Agreement;
 pub use process::{Role, play};
 pub use report::Report;
-pub use workloads::{NAMES, Needed, REGIONS, what};
+pub use workloads::{NAMES, Needed, REGIONS};
 
 /// Pages that a round of single accesses touches.
 pub(crate) const PAGES: usize = 256;

@@ -93,7 +93,7 @@ impl Floor {
         self.empty()?;
         self.faults(Order::Read, |floor, page, _| {
             floor.fetch(PAGE, page as u64)?;
-            floor.uffd.copy_protected(floor.address(page), &floor.buffer[HEADER..HEADER + PAGE])
+            floor.install(page)
         })
     }
 
@@ -112,20 +112,14 @@ impl Floor {
     /// Nanoseconds of each load of a page that only has to be installed.
     pub(crate) fn local_faults(&mut self) -> Result<Vec<u64>> {
         self.empty()?;
-        self.faults(Order::Read, |floor, page, _| {
-            floor.buffer[HEADER..HEADER + 8].copy_from_slice(&(page as u64).to_le_bytes());
-            floor.uffd.copy_protected(floor.address(page), &floor.buffer[HEADER..HEADER + PAGE])
-        })
+        self.faults(Order::Read, |floor, page, _| floor.install_from_here(page))
     }
 
     /// Nanoseconds for [`STORM_PAGES`] loads of pages that only have to be installed, by so many threads.
     pub(crate) fn storm(&mut self, threads: u8) -> Result<u64> {
         self.empty()?;
         Order::Storm(threads).send(&self.app)?;
-        self.serve(STORM_PAGES, |floor, page, _| {
-            floor.buffer[HEADER..HEADER + 8].copy_from_slice(&(page as u64).to_le_bytes());
-            floor.uffd.copy_protected(floor.address(page), &floor.buffer[HEADER..HEADER + PAGE])
-        })?;
+        self.serve(STORM_PAGES, |floor, page, _| floor.install_from_here(page))?;
         let mut nanos = [0; 8];
         self.app.read_exact(&mut nanos).context("the floor's program has ended")?;
         Ok(u64::from_le_bytes(nanos))
@@ -163,6 +157,17 @@ impl Floor {
     fn fetch(&mut self, payload: usize, tag: u64) -> io::Result<()> {
         self.server.write_all(&Request { payload: payload as u32, tag, run: None }.encode())?;
         receive(&self.server, &mut self.buffer[..HEADER + payload], self.spins)
+    }
+
+    /// Installs a page with what the buffer holds.
+    fn install(&self, page: usize) -> io::Result<()> {
+        self.uffd.copy_protected(self.address(page), &self.buffer[HEADER..HEADER + PAGE])
+    }
+
+    /// Installs a page that nobody has to be asked for.
+    fn install_from_here(&mut self, page: usize) -> io::Result<()> {
+        self.buffer[HEADER..HEADER + 8].copy_from_slice(&(page as u64).to_le_bytes());
+        self.install(page)
     }
 
     fn address(&self, page: usize) -> u64 {

@@ -75,12 +75,6 @@ pub const NAMES: [&str; ALL.len()] = {
     names
 };
 
-/// What a workload is, by its name.
-#[must_use]
-pub fn what(name: &str) -> Option<&'static str> {
-    ALL.iter().find(|workload| workload.name == name).map(|workload| workload.what)
-}
-
 /// What a workload is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
