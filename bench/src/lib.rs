@@ -9,6 +9,7 @@ pub mod apps;
 mod clock;
 mod floor;
 mod limits;
+pub mod own_mesh;
 pub mod peers;
 mod process;
 mod program;

@@ -4,10 +4,11 @@ mod apps;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use pagemesh_bench::own_mesh::Place;
 use pagemesh_bench::{Needed, Options, REGIONS, Report};
 use pagemesh_crds::NAMESPACE_DEFAULT;
 
@@ -139,16 +140,12 @@ fn in_own_mesh(args: &Args) -> Result<ExitCode> {
 
 /// Runs `bench` with these arguments once more, in a mesh that has these regions and ends with it.
 fn in_mesh_of(declared: &str, arguments: &[OsString]) -> Result<ExitCode> {
-    let place = Place::make()?;
     let own = std::env::current_exe().context("this program does not find itself")?;
-    let regions = place.0.join("regions.yaml");
-    fs::write(&regions, declared).with_context(|| format!("{} cannot be written", regions.display()))?;
-    let mesh = place.0.join("mesh");
-    let mut command = Command::new(&own);
-    command.args(["dev", "--log", "warn", "--nodes", &NODES.to_string(), "--dir"]).arg(&mesh);
-    command.arg("--file").arg(&regions).arg("--").arg(&own).arg("bench").args(arguments);
-    command.arg("--dir").arg(&mesh);
-    let status = command.status().context("this program cannot be started once more")?;
+    let place = Place::make("pagemesh-bench")?;
+    let mut command: Vec<OsString> = vec![own.clone().into(), "bench".into()];
+    command.extend_from_slice(arguments);
+    command.extend(["--dir".into(), place.mesh().into()]);
+    let status = place.run(&own, NODES, declared, command)?;
     Ok(crate::exit::code_of_status(status))
 }
 
@@ -165,21 +162,4 @@ fn declaration(name: &str, size: &str, coherence: &str, homes: &[u16]) -> String
          spec: {{size: {size}, coherence: {coherence}}}\nstatus: {{placement: {{epoch: 1, homes: [{}]}}}}\n",
         homes.join(", ")
     )
-}
-
-/// A directory that goes when this is dropped.
-struct Place(PathBuf);
-
-impl Place {
-    fn make() -> Result<Place> {
-        let dir = std::env::temp_dir().join(format!("pagemesh-bench-{}", std::process::id()));
-        fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-        Ok(Place(dir))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all::<&Path>(&self.0);
-    }
 }

@@ -105,7 +105,11 @@ fn in_own_mesh(run: &Run) -> Result<ExitCode> {
 }
 
 fn measure(run: &Run, place: &Path) -> Result<ExitCode> {
-    let report = rounds::measure(&mesh::mesh_dir(place), &mesh::peers_dir(place), run.rounds as usize)?;
+    let report = rounds::measure(
+        &pagemesh_bench::own_mesh::mesh_dir(place),
+        &mesh::peers_dir(place),
+        run.rounds as usize,
+    )?;
     if let Some(file) = &run.json {
         let text = format!("{}\n", serde_json::to_string_pretty(&report)?);
         fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
